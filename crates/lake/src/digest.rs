@@ -1,0 +1,34 @@
+//! SHA-256 of bytes, as lower-case hex.
+
+use sha2::{Digest, Sha256};
+
+/// SHA-256 of `bytes` in 64 lower-case hex digits.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    alloy_primitives::hex::encode(Sha256::digest(bytes))
+}
+
+/// One digest for a set of named digests: SHA-256 over `name SPACE digest NEWLINE` lines in order of name.
+///
+/// This is how gold's `inputs_hash` stands for all the bronze objects below it.
+pub fn sha256_of_listing<'a>(entries: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let mut lines: Vec<_> = entries.into_iter().map(|(name, digest)| format!("{name} {digest}\n")).collect();
+    lines.sort();
+    sha256_hex(lines.concat().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_empty_input_has_the_digest_of_fips_180() {
+        assert_eq!(sha256_hex(b""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    }
+
+    #[test]
+    fn a_listing_does_not_depend_on_order() {
+        let one = sha256_of_listing([("a", "1"), ("b", "2")]);
+        assert_eq!(one, sha256_of_listing([("b", "2"), ("a", "1")]));
+        assert_ne!(one, sha256_of_listing([("a", "2"), ("b", "1")]));
+    }
+}

@@ -1,0 +1,39 @@
+//! What a layer was made from and what it holds: digests of inputs and outputs, and no clock.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Manifest of a layer (`silver/manifest.json`, `gold/manifest.json`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Layer and version, such as `silver/1`.
+    pub schema: String,
+    /// Version of the program that made it.
+    pub code_version: String,
+    /// Digest of the registry it was made with.
+    pub registry_sha256: String,
+    /// Path and sha256 of everything read.
+    pub inputs: BTreeMap<String, String>,
+    /// Path and sha256 of everything written.
+    pub outputs: BTreeMap<String, String>,
+}
+
+impl Manifest {
+    /// One digest over all inputs.
+    pub fn inputs_sha256(&self) -> String {
+        crate::digest::sha256_of_listing(
+            self.inputs.iter().map(|(path, digest)| (path.as_str(), digest.as_str())),
+        )
+    }
+
+    /// The manifest as indented JSON with a newline at its end.
+    ///
+    /// # Errors
+    /// Only what the JSON writer reports; a map with text keys has nothing it refuses.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let mut bytes = serde_json::to_vec_pretty(self)?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+}

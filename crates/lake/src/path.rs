@@ -1,0 +1,203 @@
+//! Where each object of the lake lives. Every path is made and read here, and nowhere else.
+
+use crate::day::Day;
+use crate::status::Dataset;
+use object_store::path::Path;
+use std::fmt;
+
+/// Prefix under which write-once bronze objects live.
+pub const BRONZE: &str = "bronze";
+/// Prefix of silver tables.
+pub const SILVER: &str = "silver";
+/// Prefix of gold.
+pub const GOLD: &str = "gold";
+
+/// A bronze object: what it holds, for which CSU or chain, and for which day.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BronzeKey {
+    /// `bronze/blocks/<chain>/<date>.json`: first and last block of the day, with both neighbours.
+    Blocks {
+        /// Chain.
+        chain: String,
+        /// Day.
+        date: Day,
+    },
+    /// `bronze/tvl/<csu>/<date>.json`: every view call of the snapshot.
+    Tvl {
+        /// CSU.
+        csu: String,
+        /// Day.
+        date: Day,
+    },
+    /// `bronze/prices/<chain>/<date>.json`: oracle reads shared by the CSUs of a chain.
+    Prices {
+        /// Chain.
+        chain: String,
+        /// Day.
+        date: Day,
+    },
+    /// `bronze/liquidations/<csu>/<date>.json`: logs of the day, the filter, the scanned blocks, oracle reads.
+    Liquidations {
+        /// CSU.
+        csu: String,
+        /// Day.
+        date: Day,
+    },
+    /// `bronze/audits/<chain>/<date>.json`: how far the day was verified.
+    Audit {
+        /// Chain.
+        chain: String,
+        /// Day.
+        date: Day,
+    },
+    /// `bronze/fills/<source>/<date>.json`: off-chain prices fetched later.
+    Fill {
+        /// Source, such as `defillama`.
+        source: String,
+        /// Day.
+        date: Day,
+    },
+}
+
+impl BronzeKey {
+    /// The object of a CSU's dataset on a day.
+    pub fn of(dataset: Dataset, csu: &str, date: Day) -> Self {
+        let csu = csu.to_owned();
+        match dataset {
+            Dataset::Tvl => Self::Tvl { csu, date },
+            Dataset::Liquidations => Self::Liquidations { csu, date },
+        }
+    }
+
+    fn parts(&self) -> (&'static str, &str, Day) {
+        match self {
+            Self::Blocks { chain, date } => ("blocks", chain, *date),
+            Self::Tvl { csu, date } => ("tvl", csu, *date),
+            Self::Prices { chain, date } => ("prices", chain, *date),
+            Self::Liquidations { csu, date } => ("liquidations", csu, *date),
+            Self::Audit { chain, date } => ("audits", chain, *date),
+            Self::Fill { source, date } => ("fills", source, *date),
+        }
+    }
+
+    /// Path of the object in the lake.
+    pub fn path(&self) -> Path {
+        let (kind, name, date) = self.parts();
+        Path::from_iter([BRONZE, kind, name, &format!("{date}.json")])
+    }
+
+    /// The day that the object is about.
+    pub fn date(&self) -> Day {
+        self.parts().2
+    }
+
+    /// The key of a bronze path, or `None` for a path that no bronze object has.
+    pub fn parse(path: &Path) -> Option<Self> {
+        let parts: Vec<_> = path.parts().collect();
+        let [layer, kind, name, file] = parts.as_slice() else { return None };
+        if layer.as_ref() != BRONZE {
+            return None;
+        }
+        let name = name.as_ref().to_owned();
+        let date = file.as_ref().strip_suffix(".json")?.parse().ok()?;
+        match kind.as_ref() {
+            "blocks" => Some(Self::Blocks { chain: name, date }),
+            "tvl" => Some(Self::Tvl { csu: name, date }),
+            "prices" => Some(Self::Prices { chain: name, date }),
+            "liquidations" => Some(Self::Liquidations { csu: name, date }),
+            "audits" => Some(Self::Audit { chain: name, date }),
+            "fills" => Some(Self::Fill { source: name, date }),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for BronzeKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path().fmt(f)
+    }
+}
+
+/// Prefix of one kind of bronze objects of one CSU or chain.
+pub fn bronze_prefix(dataset: Dataset, csu: &str) -> Path {
+    Path::from_iter([BRONZE, dataset.as_str(), csu])
+}
+
+/// Prefix of a chain's day-boundary objects.
+pub fn blocks_prefix(chain: &str) -> Path {
+    Path::from_iter([BRONZE, "blocks", chain])
+}
+
+/// One month of a silver table: `silver/<table>/month=<YYYY-MM>/part.parquet`.
+pub fn silver_month(table: &str, month: &str) -> Path {
+    Path::from_iter([SILVER, table, &format!("month={month}"), "part.parquet"])
+}
+
+/// A silver table without partitions: `silver/<table>/part.parquet`.
+pub fn silver_whole(table: &str) -> Path {
+    Path::from_iter([SILVER, table, "part.parquet"])
+}
+
+/// Prefix of a silver table.
+pub fn silver_table(table: &str) -> Path {
+    Path::from_iter([SILVER, table])
+}
+
+/// What silver was made from and what it holds.
+pub fn silver_manifest() -> Path {
+    Path::from_iter([SILVER, "manifest.json"])
+}
+
+/// A file of gold, such as `panel_daily.parquet`.
+pub fn gold_file(name: &str) -> Path {
+    Path::from_iter([GOLD, name])
+}
+
+/// The ledger's last word on one task: `state/ledger/<dataset>/<csu>/<date>.json`.
+pub fn ledger_entry(dataset: Dataset, csu: &str, date: Day) -> Path {
+    Path::from_iter(["state", "ledger", dataset.as_str(), csu, &format!("{date}.json")])
+}
+
+/// The contracts last found for a CSU: `state/layouts/<csu>.json`.
+pub fn layout_cache(csu: &str) -> Path {
+    Path::from_iter(["state", "layouts", &format!("{csu}.json")])
+}
+
+/// The report of the last `extract run` of a run file: `state/reports/<run>.json`.
+pub fn run_report(run: &str) -> Path {
+    Path::from_iter(["state", "reports", &format!("{run}.json")])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bronze_paths_read_back() {
+        let date: Day = "2024-12-01".parse().unwrap();
+        let chain = || "ethereum".to_owned();
+        let csu = || "aave_v3_ethereum".to_owned();
+        for key in [
+            BronzeKey::Blocks { chain: chain(), date },
+            BronzeKey::Tvl { csu: csu(), date },
+            BronzeKey::Prices { chain: chain(), date },
+            BronzeKey::Liquidations { csu: csu(), date },
+            BronzeKey::Audit { chain: chain(), date },
+            BronzeKey::Fill { source: "defillama".into(), date },
+        ] {
+            assert_eq!(BronzeKey::parse(&key.path()), Some(key));
+        }
+        assert_eq!(
+            BronzeKey::of(Dataset::Tvl, "aave_v3_ethereum", date).to_string(),
+            "bronze/tvl/aave_v3_ethereum/2024-12-01.json"
+        );
+    }
+
+    #[test]
+    fn other_paths_are_no_bronze_keys() {
+        for path in ["bronze/tvl/x/today.json", "silver/tvl/x/2024-12-01.json", "bronze/tvl/2024-12-01.json"]
+        {
+            assert_eq!(BronzeKey::parse(&Path::from(path)), None);
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Run files: which days of which CSUs, into which lake.
+//!
+//! ```toml
+//! name = "2024-12"
+//! zone = "America/New_York"       # optional, this is the default
+//! from = "2024-12-01"
+//! to = "2024-12-31"
+//! csus = ["aave_v3_*"]            # ids, patterns, family:NAME, chain:NAME
+//! datasets = ["tvl", "liquidations"]  # optional, both are the default
+//! registry = "../registry"        # paths are relative to the run file
+//! providers = "../registry/providers.toml"
+//! lake = "../../data"
+//! ```
+
+use crate::day::{Day, DayError, DayRange, Zone};
+use crate::registry::{Csu, Registry, RegistryError};
+use crate::status::Dataset;
+use crate::store::{Lake, StoreError};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+/// The zone of a run that names none.
+pub const DEFAULT_ZONE: &str = "America/New_York";
+
+/// Why a run cannot begin.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The run file cannot be read.
+    #[error("cannot read the run file {}: {source}\nhint: runs are in pipelines/runs, for example pipelines/runs/demo.toml", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// The run file is not one.
+    #[error("{}: {why}", file.display())]
+    Malformed {
+        /// The file.
+        file: PathBuf,
+        /// The parser's words, with line and column.
+        why: String,
+    },
+    /// A day, range or zone is wrong.
+    #[error(transparent)]
+    Day(#[from] DayError),
+    /// The registry is wrong, or has no such CSU.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The lake cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What the command line puts in place of the run file's words.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// `--lake`.
+    pub lake: Option<String>,
+    /// `--from`.
+    pub from: Option<Day>,
+    /// `--to`.
+    pub to: Option<Day>,
+    /// `--csu`, any number of times.
+    pub csus: Vec<String>,
+}
+
+/// A run, ready to begin: its registry is loaded, its CSUs are known.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// Name of the run.
+    pub name: String,
+    /// Zone of its days.
+    pub zone: Zone,
+    /// Its days.
+    pub days: DayRange,
+    /// Ids of its CSUs, in order.
+    pub csus: Vec<String>,
+    /// What to collect.
+    pub datasets: Vec<Dataset>,
+    /// The registry.
+    pub registry: Registry,
+    /// File with the endpoints, read by `extract` alone.
+    pub providers: PathBuf,
+    /// Location of the lake.
+    pub lake: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RunFile {
+    name: String,
+    #[serde(default)]
+    zone: Option<String>,
+    from: Day,
+    to: Day,
+    csus: Vec<String>,
+    #[serde(default)]
+    datasets: Option<Vec<Dataset>>,
+    registry: PathBuf,
+    #[serde(default)]
+    providers: Option<PathBuf>,
+    lake: String,
+}
+
+impl Run {
+    /// Reads a run file and puts the overrides in place.
+    ///
+    /// # Errors
+    /// [`RunError`]: everything that keeps a run from beginning.
+    pub fn load(file: &Path, overrides: &Overrides) -> Result<Self, RunError> {
+        let text = std::fs::read_to_string(file)
+            .map_err(|source| RunError::Unreadable { file: file.to_owned(), source })?;
+        let malformed = |why: String| RunError::Malformed { file: file.to_owned(), why };
+        let read: RunFile =
+            toml::from_str(&text).map_err(|error| malformed(error.to_string().trim_end().to_owned()))?;
+        if !is_run_name(&read.name) {
+            return Err(malformed(format!(
+                "`name = \"{}\"` must be letters, digits, `-` and `_`",
+                read.name
+            )));
+        }
+
+        let base = file.parent().unwrap_or(Path::new(""));
+        let registry_directory = base.join(&read.registry);
+        let registry = Registry::load(&registry_directory)?;
+        let selectors = if overrides.csus.is_empty() { &read.csus } else { &overrides.csus };
+        let csus = registry.select(selectors)?.into_iter().map(|csu| csu.id.clone()).collect();
+        let days = DayRange::new(overrides.from.unwrap_or(read.from), overrides.to.unwrap_or(read.to))?;
+        let zone = Zone::named(read.zone.as_deref().unwrap_or(DEFAULT_ZONE))?;
+        for day in days.days() {
+            zone.window(day)?;
+        }
+        Ok(Self {
+            name: read.name,
+            zone,
+            days,
+            csus,
+            datasets: read.datasets.unwrap_or_else(|| Dataset::ALL.to_vec()),
+            providers: read
+                .providers
+                .map_or_else(|| registry_directory.join("providers.toml"), |file| base.join(file)),
+            registry,
+            lake: overrides.lake.clone().unwrap_or_else(|| relative_lake(base, &read.lake)),
+        })
+    }
+
+    /// Opens the run's lake.
+    ///
+    /// # Errors
+    /// [`RunError::Store`].
+    pub fn open_lake(&self) -> Result<Lake, RunError> {
+        Ok(Lake::open(&self.lake)?)
+    }
+
+    /// The CSUs of the run, in order of id.
+    pub fn csus(&self) -> impl Iterator<Item = &Csu> {
+        self.csus.iter().filter_map(|id| self.registry.csu(id))
+    }
+}
+
+fn is_run_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+}
+
+/// A lake that is a plain relative directory is relative to the run file; a URL is taken as it is.
+fn relative_lake(base: &Path, lake: &str) -> String {
+    if lake.contains("://") { lake.to_owned() } else { base.join(lake).display().to_string() }
+}

@@ -1,0 +1,399 @@
+//! Every column of silver and gold, defined once: type, unit, meaning and null rule.
+//!
+//! From one definition come the Rust row type, the Arrow and Parquet schema (with unit and description in the field
+//! metadata), and the data dictionary. See [`silver`] and [`gold`] for the tables.
+
+use crate::day::Day;
+use arrow_array::builder::{
+    BooleanBuilder, Date32Builder, Float64Builder, Int32Builder, Int64Builder, StringBuilder,
+    TimestampMicrosecondBuilder,
+};
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::{DataType, Field, Schema, TimeUnit};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+pub mod gold;
+pub mod silver;
+
+/// The types a column may have: those that pandas, polars, DuckDB, R and Stata all read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// UTF-8 text.
+    Text,
+    /// 32-bit signed integer.
+    Int32,
+    /// 64-bit signed integer, below 2^53.
+    Int64,
+    /// 64-bit float, never NaN or infinite.
+    Float64,
+    /// Calendar day.
+    Date,
+    /// Instant in UTC, microseconds.
+    Timestamp,
+    /// True or false.
+    Boolean,
+}
+
+impl Kind {
+    /// The Arrow type.
+    pub fn data_type(self) -> DataType {
+        match self {
+            Self::Text => DataType::Utf8,
+            Self::Int32 => DataType::Int32,
+            Self::Int64 => DataType::Int64,
+            Self::Float64 => DataType::Float64,
+            Self::Date => DataType::Date32,
+            Self::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            Self::Boolean => DataType::Boolean,
+        }
+    }
+
+    /// The name the dictionary uses.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Int32 => "int32",
+            Self::Int64 => "int64",
+            Self::Float64 => "float64",
+            Self::Date => "date",
+            Self::Timestamp => "timestamp[us, UTC]",
+            Self::Boolean => "boolean",
+        }
+    }
+}
+
+/// One column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Column {
+    /// Name: lower case, at most 32 characters.
+    pub name: &'static str,
+    /// Type.
+    pub kind: Kind,
+    /// Unit: `USD`, `tokens`, `fraction`, `blocks`, ... ; empty for words and names.
+    pub unit: &'static str,
+    /// Meaning, in one sentence.
+    pub meaning: &'static str,
+    /// When it is null; `never` for a column that cannot be.
+    pub null_when: &'static str,
+    /// Whether it is part of the table's key.
+    pub is_key: bool,
+    /// Whether it can be null.
+    pub nullable: bool,
+}
+
+/// One table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Table {
+    /// Name.
+    pub name: &'static str,
+    /// Schema version, semver: a renamed column is a new major version.
+    pub version: &'static str,
+    /// What one row stands for.
+    pub one_row_per: &'static str,
+    /// The columns in file order.
+    pub columns: &'static [Column],
+}
+
+impl Table {
+    /// The Arrow schema, with unit and description in each field's metadata.
+    pub fn arrow_schema(&self) -> Schema {
+        let fields: Vec<_> = self
+            .columns
+            .iter()
+            .map(|column| {
+                let metadata =
+                    [("unit", column.unit), ("description", column.meaning), ("null_when", column.null_when)];
+                Field::new(column.name, column.kind.data_type(), column.nullable)
+                    .with_metadata(owned(metadata))
+            })
+            .collect();
+        let metadata =
+            [("table", self.name), ("schema_version", self.version), ("one_row_per", self.one_row_per)];
+        Schema::new_with_metadata(fields, owned(metadata))
+    }
+
+    /// Names of the key columns, in sort order.
+    pub fn key(&self) -> Vec<&'static str> {
+        self.columns.iter().filter(|column| column.is_key).map(|column| column.name).collect()
+    }
+}
+
+fn owned(pairs: [(&str, &str); 3]) -> HashMap<String, String> {
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// A row type made by `table!`.
+pub trait Row: Sized {
+    /// The table that the row belongs to.
+    const TABLE: Table;
+
+    /// The key of the row, in a form that sorts as the table is sorted.
+    fn key(&self) -> Vec<KeyPart>;
+
+    /// Rows as one Arrow batch, in the order given.
+    ///
+    /// # Errors
+    /// [`BadCell`] for a value that no column may hold (NaN, an infinity).
+    fn to_batch(rows: &[Self]) -> Result<RecordBatch, BadCell>;
+}
+
+/// One part of a row's key.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KeyPart {
+    /// A number or a day.
+    Number(i64),
+    /// A name.
+    Text(String),
+}
+
+/// A value that no column of the lake may hold, or a batch that could not be built.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("table {table}, column {column}: {why}")]
+pub struct BadCell {
+    /// Table.
+    pub table: &'static str,
+    /// Column.
+    pub column: &'static str,
+    /// What is wrong.
+    pub why: String,
+}
+
+/// An instant in Unix seconds, written as a UTC timestamp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Seconds(pub i64);
+
+/// A Rust type that a column can be made of.
+pub trait Cell: Sized {
+    /// The column's type.
+    const KIND: Kind;
+    /// Whether the column can be null.
+    const NULLABLE: bool = false;
+
+    /// The values as an Arrow array.
+    ///
+    /// # Errors
+    /// Why a value cannot stand in a column.
+    fn array<'a>(values: impl Iterator<Item = Option<&'a Self>>) -> Result<ArrayRef, String>
+    where
+        Self: 'a;
+
+    /// The value as part of a key.
+    fn key_part(&self) -> KeyPart;
+}
+
+macro_rules! cell {
+    ($type:ty, $kind:ident, $builder:expr, $value:ident => $append:expr, $key:expr) => {
+        impl Cell for $type {
+            const KIND: Kind = Kind::$kind;
+
+            fn array<'a>(values: impl Iterator<Item = Option<&'a Self>>) -> Result<ArrayRef, String>
+            where
+                Self: 'a,
+            {
+                let mut builder = $builder;
+                for value in values {
+                    match value {
+                        Some($value) => builder.append_value($append),
+                        None => builder.append_null(),
+                    }
+                }
+                Ok(Arc::new(builder.finish()))
+            }
+
+            fn key_part(&self) -> KeyPart {
+                let $value = self;
+                $key
+            }
+        }
+    };
+}
+
+cell!(String, Text, StringBuilder::new(), v => v, KeyPart::Text(v.clone()));
+cell!(i32, Int32, Int32Builder::new(), v => *v, KeyPart::Number(i64::from(*v)));
+cell!(i64, Int64, Int64Builder::new(), v => *v, KeyPart::Number(*v));
+cell!(bool, Boolean, BooleanBuilder::new(), v => *v, KeyPart::Number(i64::from(*v)));
+cell!(Day, Date, Date32Builder::new(), v => v.days_since_epoch(), KeyPart::Number(i64::from(v.days_since_epoch())));
+cell!(
+    Seconds,
+    Timestamp,
+    TimestampMicrosecondBuilder::new().with_timezone("UTC"),
+    v => v.0.saturating_mul(1_000_000),
+    KeyPart::Number(v.0)
+);
+
+impl Cell for f64 {
+    const KIND: Kind = Kind::Float64;
+
+    fn array<'a>(values: impl Iterator<Item = Option<&'a Self>>) -> Result<ArrayRef, String> {
+        let mut builder = Float64Builder::new();
+        for value in values {
+            if let Some(bad) = value.filter(|value| !value.is_finite()) {
+                return Err(format!("{bad} is no number; what is unknown must be null"));
+            }
+            builder.append_option(value.copied());
+        }
+        Ok(Arc::new(builder.finish()))
+    }
+
+    fn key_part(&self) -> KeyPart {
+        KeyPart::Text(self.to_string())
+    }
+}
+
+impl<T: Cell> Cell for Option<T> {
+    const KIND: Kind = T::KIND;
+    const NULLABLE: bool = true;
+
+    fn array<'a>(values: impl Iterator<Item = Option<&'a Self>>) -> Result<ArrayRef, String>
+    where
+        Self: 'a,
+    {
+        T::array(values.map(|value| value.and_then(Option::as_ref)))
+    }
+
+    fn key_part(&self) -> KeyPart {
+        self.as_ref().map_or_else(|| KeyPart::Text(String::new()), T::key_part)
+    }
+}
+
+/// Words of the lake are text columns.
+macro_rules! word_cells {
+    ($($type:ty),+) => { $(
+        impl Cell for $type {
+            const KIND: Kind = Kind::Text;
+
+            fn array<'a>(values: impl Iterator<Item = Option<&'a Self>>) -> Result<ArrayRef, String> {
+                let mut builder = StringBuilder::new();
+                for value in values {
+                    builder.append_option(value.map(|word| word.as_str()));
+                }
+                Ok(Arc::new(builder.finish()))
+            }
+
+            fn key_part(&self) -> KeyPart {
+                KeyPart::Text(self.as_str().to_owned())
+            }
+        }
+    )+ };
+}
+
+word_cells!(
+    crate::status::Status,
+    crate::status::UsdStatus,
+    crate::status::Dataset,
+    crate::status::Reason,
+    crate::status::PriceSource,
+    crate::status::PriceBasis,
+    crate::status::Role
+);
+
+/// Defines a table: its row type and, from the same lines, its columns.
+///
+/// A line is `name: RustType, "unit", "meaning", null "when";`, with `key` before the name of a key column and
+/// without the null part for a column that is never null.
+macro_rules! table {
+    (
+        $(#[$meta:meta])*
+        $row:ident = $name:literal, version $version:literal, one row per $per:literal {
+            $($key:ident $column:ident: $type:ty, $unit:literal, $meaning:literal $(, null $when:literal)?;)+
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct $row { $(#[doc = $meaning] pub $column: $type,)+ }
+
+        impl $crate::schema::Row for $row {
+            const TABLE: $crate::schema::Table = $crate::schema::Table {
+                name: $name,
+                version: $version,
+                one_row_per: $per,
+                columns: &[$($crate::schema::Column {
+                    name: stringify!($column),
+                    kind: <$type as $crate::schema::Cell>::KIND,
+                    unit: $unit,
+                    meaning: $meaning,
+                    null_when: $crate::schema::table!(@null $($when)?),
+                    is_key: $crate::schema::table!(@key $key),
+                    nullable: <$type as $crate::schema::Cell>::NULLABLE,
+                },)+],
+            };
+
+            fn key(&self) -> Vec<$crate::schema::KeyPart> {
+                let mut key = Vec::new();
+                $(if $crate::schema::table!(@key $key) {
+                    key.push($crate::schema::Cell::key_part(&self.$column));
+                })+
+                key
+            }
+
+            fn to_batch(rows: &[Self]) -> Result<arrow_array::RecordBatch, $crate::schema::BadCell> {
+                let bad = |column: &'static str, why: String| $crate::schema::BadCell { table: $name, column, why };
+                let arrays = vec![$(
+                    <$type as $crate::schema::Cell>::array(rows.iter().map(|row| Some(&row.$column)))
+                        .map_err(|why| bad(stringify!($column), why))?,
+                )+];
+                let schema = std::sync::Arc::new(Self::TABLE.arrow_schema());
+                arrow_array::RecordBatch::try_new(schema, arrays).map_err(|error| bad("", error.to_string()))
+            }
+        }
+    };
+    (@key key) => { true };
+    (@key col) => { false };
+    (@null) => { "never" };
+    (@null $when:literal) => { $when };
+}
+pub(crate) use table;
+
+/// Every table of silver, then of gold.
+pub fn tables() -> Vec<Table> {
+    let mut tables = silver::tables();
+    tables.push(gold::PanelDaily::TABLE);
+    tables
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_fit_stata_and_every_nullable_column_says_when() {
+        for table in tables() {
+            assert!(!table.key().is_empty(), "{} has no key", table.name);
+            for column in table.columns {
+                let name = format!("{}.{}", table.name, column.name);
+                assert!(column.name.len() <= 32, "{name} is too long");
+                assert!(column.name.starts_with(|c: char| c.is_ascii_lowercase()), "{name}");
+                assert!(
+                    column.name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'),
+                    "{name}"
+                );
+                assert_eq!(
+                    column.nullable,
+                    column.null_when != "never",
+                    "{name}: type and null rule disagree"
+                );
+                assert!(column.meaning.ends_with('.') && column.meaning.len() > 5, "{name} has no sentence");
+                assert!(!(column.is_key && column.nullable), "{name} is a key that can be null");
+            }
+        }
+    }
+
+    #[test]
+    fn a_column_means_the_same_type_in_every_table() {
+        let mut kinds = HashMap::new();
+        for table in tables() {
+            for column in table.columns {
+                let kind = *kinds.entry(column.name).or_insert(column.kind);
+                assert_eq!(kind, column.kind, "{}.{}", table.name, column.name);
+            }
+        }
+    }
+
+    #[test]
+    fn no_column_takes_a_nan() {
+        assert!(f64::array([Some(&1.0), None].into_iter()).is_ok());
+        assert!(f64::array([Some(&f64::NAN)].into_iter()).is_err());
+        assert!(<Option<f64>>::array([Some(&Some(f64::INFINITY))].into_iter()).is_err());
+    }
+}

@@ -1,0 +1,274 @@
+//! The lake as a place: objects under one URL, written whole or not at all.
+//!
+//! Bronze is written once. Two workers may write the same object; since its bytes depend on the chain alone they
+//! write the same bytes, and that is success. Different bytes under one path are an error that names both digests,
+//! and the object that was there stays.
+
+use crate::digest::sha256_hex;
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use std::fmt;
+use std::sync::Arc;
+
+/// What can go wrong between a stage and the lake.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The lake's location is not one this program can open.
+    #[error(
+        "cannot open the lake at `{location}`: {why}\nhint: give a directory, file:///path or memory:///"
+    )]
+    Open {
+        /// The location as given.
+        location: String,
+        /// Why not.
+        why: String,
+    },
+    /// A write-once object is there with other bytes.
+    #[error(
+        "{path} exists with other bytes (there: sha256 {present}, now: sha256 {offered}); it was left as it is\n\
+         hint: the chain reorganised, the registry changed or a file was edited; compare, then delete the object to have it collected again"
+    )]
+    Conflict {
+        /// The object.
+        path: Path,
+        /// Digest of the bytes in the lake.
+        present: String,
+        /// Digest of the bytes that were not written.
+        offered: String,
+    },
+    /// The object store refused.
+    #[error("the lake at {location} refused to {action} {path}: {source}")]
+    Refused {
+        /// What was tried.
+        action: &'static str,
+        /// The object or prefix.
+        path: Path,
+        /// The lake.
+        location: String,
+        /// The store's own error.
+        source: object_store::Error,
+    },
+}
+
+/// Outcome of writing a write-once object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// It was not there.
+    Created,
+    /// The same bytes were there already.
+    AlreadyThere,
+}
+
+/// A lake: an object store and a prefix in it.
+#[derive(Clone)]
+pub struct Lake {
+    store: Arc<dyn ObjectStore>,
+    location: String,
+}
+
+impl fmt::Debug for Lake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lake").field("location", &self.location).finish_non_exhaustive()
+    }
+}
+
+impl Lake {
+    /// Opens the lake at a directory or URL (`file://`, `memory://`). A directory is made when it is missing.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] when the location cannot be read as one, or cannot be written.
+    pub fn open(location: &str) -> Result<Self, StoreError> {
+        let fail = |why: String| StoreError::Open { location: location.to_owned(), why };
+        let url = match url::Url::parse(location) {
+            // A Windows drive letter or a plain path is no URL with a scheme of ours.
+            Ok(url) if url.scheme().len() > 1 => url,
+            _ => return Self::open_directory(std::path::Path::new(location), location),
+        };
+        match url.scheme() {
+            "memory" => Ok(Self { store: Arc::new(InMemory::new()), location: location.to_owned() }),
+            "file" => {
+                let directory = url.to_file_path().map_err(|()| fail("not a path of this machine".into()))?;
+                Self::open_directory(&directory, location)
+            }
+            other => Err(fail(format!("this build has no store for `{other}://`"))),
+        }
+    }
+
+    fn open_directory(directory: &std::path::Path, location: &str) -> Result<Self, StoreError> {
+        let fail = |why: String| StoreError::Open { location: location.to_owned(), why };
+        if location.is_empty() {
+            return Err(fail("the location is empty".into()));
+        }
+        std::fs::create_dir_all(directory).map_err(|error| fail(error.to_string()))?;
+        let store = LocalFileSystem::new_with_prefix(directory)
+            .map_err(|error| fail(error.to_string()))?
+            .with_automatic_cleanup(false);
+        Ok(Self { store: Arc::new(store), location: location.to_owned() })
+    }
+
+    /// The location as it was given.
+    pub fn location(&self) -> &str {
+        &self.location
+    }
+
+    /// The store below, for what this type does not offer.
+    pub fn object_store(&self) -> Arc<dyn ObjectStore> {
+        Arc::clone(&self.store)
+    }
+
+    /// Writes an object that must never change.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when other bytes are there, [`StoreError::Refused`] when the store fails.
+    pub async fn put_once(&self, path: &Path, bytes: impl Into<Bytes>) -> Result<Put, StoreError> {
+        let bytes = bytes.into();
+        let payload = PutPayload::from_bytes(bytes.clone());
+        let options = PutOptions::from(PutMode::Create);
+        match self.store.put_opts(path, payload, options).await {
+            Ok(_) => Ok(Put::Created),
+            // Read back before believing it: a retry of our own lost write looks the same as another's object.
+            Err(object_store::Error::AlreadyExists { .. }) => {
+                let present = self.get(path).await?.unwrap_or_default();
+                if present == bytes {
+                    return Ok(Put::AlreadyThere);
+                }
+                Err(StoreError::Conflict {
+                    path: path.clone(),
+                    present: sha256_hex(&present),
+                    offered: sha256_hex(&bytes),
+                })
+            }
+            Err(source) => Err(self.refused("write", path, source)),
+        }
+    }
+
+    /// Writes an object over what is there, unless the same bytes are there already.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`].
+    pub async fn replace(&self, path: &Path, bytes: impl Into<Bytes>) -> Result<(), StoreError> {
+        let bytes = bytes.into();
+        if self.get(path).await?.as_ref() == Some(&bytes) {
+            return Ok(());
+        }
+        self.store
+            .put(path, PutPayload::from_bytes(bytes))
+            .await
+            .map(drop)
+            .map_err(|source| self.refused("write", path, source))
+    }
+
+    /// The bytes of an object, or `None` when there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`].
+    pub async fn get(&self, path: &Path) -> Result<Option<Bytes>, StoreError> {
+        let read = async { self.store.get(path).await?.bytes().await };
+        match read.await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(source) => Err(self.refused("read", path, source)),
+        }
+    }
+
+    /// Removes an object; one that is not there is removed already.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`].
+    pub async fn delete(&self, path: &Path) -> Result<(), StoreError> {
+        match self.store.delete(path).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(source) => Err(self.refused("delete", path, source)),
+        }
+    }
+
+    /// Every object under a prefix, sorted by path.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`].
+    pub async fn list(&self, prefix: &Path) -> Result<Vec<Path>, StoreError> {
+        let mut paths: Vec<Path> = self
+            .store
+            .list(Some(prefix))
+            .map_ok(|object| object.location)
+            .try_collect()
+            .await
+            .map_err(|source| self.refused("list", prefix, source))?;
+        paths.sort();
+        Ok(paths)
+    }
+
+    fn refused(&self, action: &'static str, path: &Path, source: object_store::Error) -> StoreError {
+        StoreError::Refused { action, path: path.clone(), location: self.location.clone(), source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One suite that every kind of lake must pass.
+    async fn behaves(lake: Lake) {
+        let path = Path::from("bronze/tvl/a/2024-12-01.json");
+        assert_eq!(lake.get(&path).await.unwrap(), None);
+        assert_eq!(lake.put_once(&path, "one").await.unwrap(), Put::Created);
+        assert_eq!(lake.put_once(&path, "one").await.unwrap(), Put::AlreadyThere);
+        let conflict = lake.put_once(&path, "two").await.unwrap_err();
+        assert!(matches!(conflict, StoreError::Conflict { .. }), "{conflict}");
+        assert_eq!(lake.get(&path).await.unwrap().unwrap(), "one");
+
+        let gold = Path::from("gold/panel_daily.csv");
+        lake.replace(&gold, "old").await.unwrap();
+        lake.replace(&gold, "new").await.unwrap();
+        assert_eq!(lake.get(&gold).await.unwrap().unwrap(), "new");
+
+        let hive = Path::from("silver/price/month=2024-12/part.parquet");
+        lake.replace(&hive, "x").await.unwrap();
+        for name in ["c", "a", "b"] {
+            lake.replace(&Path::from(format!("silver/{name}")), "y").await.unwrap();
+        }
+        let listed: Vec<_> =
+            lake.list(&Path::from("silver")).await.unwrap().iter().map(Path::to_string).collect();
+        assert_eq!(listed, ["silver/a", "silver/b", "silver/c", "silver/price/month=2024-12/part.parquet"]);
+
+        lake.delete(&gold).await.unwrap();
+        lake.delete(&gold).await.unwrap();
+        assert_eq!(lake.get(&gold).await.unwrap(), None);
+        assert!(lake.list(&Path::from("nowhere")).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn memory_behaves() {
+        behaves(Lake::open("memory:///").unwrap()).await;
+    }
+
+    #[tokio::test]
+    async fn a_directory_behaves() {
+        let directory = tempfile::tempdir().unwrap();
+        behaves(Lake::open(directory.path().join("new lake").to_str().unwrap()).unwrap()).await;
+    }
+
+    #[tokio::test]
+    async fn a_file_url_behaves() {
+        let directory = tempfile::tempdir().unwrap();
+        behaves(Lake::open(&format!("file://{}", directory.path().display())).unwrap()).await;
+    }
+
+    #[test]
+    fn what_cannot_be_a_lake_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let below_a_file = format!("{}/lake", file.path().display());
+        for location in ["ftp://somewhere/x", "", below_a_file.as_str()] {
+            let error = Lake::open(location).unwrap_err();
+            assert!(
+                error.to_string().starts_with(&format!("cannot open the lake at `{location}`")),
+                "{error}"
+            );
+        }
+    }
+}

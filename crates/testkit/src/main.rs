@@ -1,0 +1,24 @@
+//! Developer commands around the devnet and the recorded demo.
+
+use clap::{Parser, Subcommand};
+use testkit::record::{self, RecordDemo};
+
+/// For developers: record the demo from local chains with the real contracts
+#[derive(Debug, Parser)]
+#[command(name = "testkit", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Cmd,
+}
+
+#[derive(Debug, Subcommand)]
+enum Cmd {
+    /// Play the demo's story on two local chains and record it
+    RecordDemo(RecordDemo),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Cmd::RecordDemo(options) => record::run(&options),
+    }
+}
