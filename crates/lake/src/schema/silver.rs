@@ -44,7 +44,7 @@ table! {
         col reserves_raw: Option<String>, "base units", "The protocol's own share, signed.", null "not readable, or not a notion of the family";
         col deficit_raw: Option<String>, "base units", "Bad debt that the protocol has booked and not yet covered.", null "the contract version keeps no such figure";
         col supplied: Option<f64>, "tokens", "Claims of suppliers.", null "raw amount or decimals missing";
-        col borrowed: Option<f64>, "tokens", "Debt.", null "raw amount or decimals missing";
+        col borrowed: Option<f64>, "tokens", "Debt, with accrued interest.", null "raw amount or decimals missing";
         col available: Option<f64>, "tokens", "Tokens that can be withdrawn or borrowed now.", null "raw amount or decimals missing";
         col reserves: Option<f64>, "tokens", "The protocol's own share, signed.", null "raw amount or decimals missing";
         col deficit: Option<f64>, "tokens", "Booked bad debt.", null "raw amount or decimals missing";

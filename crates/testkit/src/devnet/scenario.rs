@@ -151,9 +151,9 @@ fn play_a(chain: &mut Driver, artifacts: &Artifacts) -> Result<Market> {
     let mut s = Story { chain, artifacts, market };
 
     s.at(1, 15, 0)?;
-    s.supply(LENDER, "USDC", "5000000")?;
-    s.supply(LENDER, "WBTC", "60")?;
-    s.supply(LENDER, "WETH", "1500.25")?;
+    s.supply(LENDER, "USDC", "500000")?;
+    s.supply(LENDER, "WBTC", "4")?;
+    s.supply(LENDER, "WETH", "150.25")?;
     s.at(1, 16, 0)?;
     s.supply(ALICE, "WETH", "100")?;
     s.borrow(ALICE, "USDC", "198000", VARIABLE)?;
@@ -182,14 +182,14 @@ fn play_a(chain: &mut Driver, artifacts: &Artifacts) -> Result<Market> {
     s.at(3, 5, 30)?;
     s.supply(FRANK, "USDC", "1234.567891")?;
     s.at(3, 6, 30)?;
-    s.withdraw(LENDER, "WETH", "100.123456789012345678")?;
+    s.withdraw(LENDER, "WETH", "50.123456789012345678")?;
     s.at(3, 14, 0)?;
     s.price("WETH", 2_465_50000000)?;
     s.price("USDC", 99_980_000)?;
     s.at(3, 15, 0)?;
     s.repay(ALICE, "USDC", "10000", VARIABLE)?;
     s.at(4, 4, 57)?; // the last block of the day
-    s.supply(LENDER, "USDC", "800000")?;
+    s.supply(LENDER, "USDC", "150000")?;
 
     // 2024-11-04: two, and a new reserve about noon
     s.at(4, 15, 0)?;
@@ -230,10 +230,11 @@ fn play_b(chain: &mut Driver, artifacts: &Artifacts) -> Result<Market> {
     let mut s = Story { chain, artifacts, market };
 
     s.at(1, 15, 0)?;
-    s.supply(LENDER, "DAI", "2000000")?;
-    s.supply(LENDER, "USDC", "1500000")?;
-    s.supply(LENDER, "WBTC", "25")?;
-    s.supply(LENDER, "WETH", "900")?;
+    s.supply(LENDER, "DAI", "700000")?;
+    s.supply(LENDER, "USDC", "250000")?;
+    s.supply(LENDER, "WBTC", "5")?;
+    s.supply(LENDER, "WETH", "80")?;
+    s.supply(DAVE, "DAI", "100000")?;
     s.at(1, 16, 0)?;
     s.supply(ALICE, "WETH", "40")?;
     s.borrow(ALICE, "DAI", "75000", VARIABLE)?;
@@ -242,7 +243,6 @@ fn play_b(chain: &mut Driver, artifacts: &Artifacts) -> Result<Market> {
     s.at(1, 17, 0)?;
     s.supply(CAROL, "WETH", "80")?;
     s.borrow(CAROL, "USDC", "150000", VARIABLE)?;
-    s.supply(DAVE, "DAI", "100000")?;
     s.borrow(DAVE, "WETH", "24.5", VARIABLE)?;
     s.at(1, 18, 0)?;
     s.supply(ERIN, "WBTC", "2")?;
@@ -252,7 +252,7 @@ fn play_b(chain: &mut Driver, artifacts: &Artifacts) -> Result<Market> {
     s.at(2, 15, 0)?;
     s.repay(DAVE, "WETH", "5", VARIABLE)?;
     s.at(2, 20, 0)?;
-    s.withdraw(LENDER, "USDC", "250000.000001")?;
+    s.withdraw(LENDER, "USDC", "20000.000001")?;
 
     // 2024-11-03: one in the second of the two hours called 01:00 in New York
     s.at(3, 6, 25)?;
