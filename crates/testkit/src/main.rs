@@ -1,5 +1,7 @@
 //! Developer commands around the devnet and the recorded demo.
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 use testkit::record::{self, RecordDemo};
 
@@ -17,8 +19,15 @@ enum Cmd {
     RecordDemo(RecordDemo),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
         Cmd::RecordDemo(options) => record::run(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

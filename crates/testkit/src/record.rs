@@ -24,7 +24,7 @@ const MOST_BYTES: u64 = 5_000_000;
 /// Options of `record-demo`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct RecordDemo {
-    /// Keep both chains running when done and print their URLs; Ctrl-C ends them
+    /// Keep both chains running and print their URLs; Ctrl-C ends them. Records only if --extract is given too
     #[arg(long)]
     keep: bool,
     /// Only chains, expected answers and registry: do not run extract
@@ -55,10 +55,11 @@ pub fn run(options: &RecordDemo) -> Result<()> {
         None => find_root()?,
     };
     let root = fs::canonicalize(&root).with_context(|| format!("no folder {}", root.display()))?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir));
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir));
     let cache = options.cache.clone().unwrap_or_else(|| target.join("devnet-npm"));
     let states = StatesFolder::create(&target)?;
-    anvil::end_all_on_interrupt()?;
+    anvil::end_all_on_interrupt(states.path().to_path_buf())?;
 
     let artifacts = Artifacts::fetch(&cache)?;
     say(started, "contracts are ready, playing the story on both chains");
@@ -74,7 +75,7 @@ pub fn run(options: &RecordDemo) -> Result<()> {
     write_expected(&demo.join("expected.json"), &answers, options.bless)?;
     say(started, "registry and expected.json agree with the chains");
 
-    if !options.no_extract && !options.keep {
+    if !options.no_extract && (!options.keep || options.extract.is_some()) {
         record(options, &root, states.path(), &chains)?;
         say(started, "recorded data/demo/recording.jsonl");
     }
@@ -121,7 +122,7 @@ impl Drop for StatesFolder {
     }
 }
 
-/// Removes what killed recorders could not remove themselves. Where processes cannot be looked up, nothing is touched.
+/// Ends and removes what killed recorders could not. Where processes cannot be looked up, nothing is touched.
 fn clear_leftovers(all: &Path) {
     if !Path::new("/proc/self").exists() {
         return;
@@ -131,7 +132,22 @@ fn clear_leftovers(all: &Path) {
         let name = entry.file_name();
         let process = name.to_str().and_then(|n| n.parse::<u32>().ok());
         if process.is_some_and(|p| !Path::new("/proc").join(p.to_string()).exists()) {
+            end_nodes_using(&entry.path());
             let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Ends the nodes that were told to keep their states in `folder`; nothing else names such a path on its command line.
+fn end_nodes_using(folder: &Path) {
+    let Some(folder) = folder.to_str().map(|f| format!("{f}/")) else { return };
+    let Ok(processes) = fs::read_dir("/proc") else { return };
+    for process in processes.filter_map(Result::ok) {
+        let Ok(command) = fs::read(process.path().join("cmdline")) else { continue };
+        let words: Vec<_> = command.split(|b| *b == 0).map(String::from_utf8_lossy).collect();
+        let is_node = words.first().is_some_and(|w| w.ends_with("/anvil"));
+        if is_node && words.iter().any(|w| w.starts_with(&folder)) {
+            let _ = Command::new("kill").arg(process.file_name()).status();
         }
     }
 }
@@ -202,7 +218,9 @@ fn record(options: &RecordDemo, root: &Path, states: &Path, chains: &[Played; 2]
     let outcome = if status.success() {
         check_recording(&new, chains)
     } else {
-        Err(anyhow::anyhow!("extract ended with {status}; its own message is above, the recording is not replaced"))
+        Err(anyhow::anyhow!(
+            "extract ended with {status}; its own message is above, the recording is not replaced"
+        ))
     };
     if let Err(error) = outcome {
         let _ = fs::remove_file(&new);
@@ -213,17 +231,20 @@ fn record(options: &RecordDemo, root: &Path, states: &Path, chains: &[Played; 2]
 
 /// A recording must be small, and must hold no contract code: Aave's is not ours to hand on.
 fn check_recording(path: &Path, chains: &[Played; 2]) -> Result<()> {
-    let bytes = fs::metadata(path)
-        .with_context(|| format!("extract left no recording at {}", path.display()))?
-        .len();
+    let bytes =
+        fs::metadata(path).with_context(|| format!("extract left no recording at {}", path.display()))?.len();
     ensure!(bytes > 0, "extract's recording is empty");
-    ensure!(bytes < MOST_BYTES, "the recording has {bytes} bytes, more than {MOST_BYTES}; record fewer calls");
+    ensure!(
+        bytes < MOST_BYTES,
+        "the recording has {bytes} bytes, more than {MOST_BYTES}; record fewer calls"
+    );
     let code = code_beginnings(chains)?;
     let file = fs::File::open(path)?;
     for (n, line) in BufReader::new(file).lines().enumerate() {
         let line = line?;
         let place = || format!("line {} of {}", n + 1, path.display());
-        serde_json::from_str::<serde::de::IgnoredAny>(&line).with_context(|| format!("{} is not JSON", place()))?;
+        serde_json::from_str::<serde::de::IgnoredAny>(&line)
+            .with_context(|| format!("{} is not JSON", place()))?;
         if let Some(found) = find_code(&line, &code) {
             bail!("{} contains the code of a contract ({found}…); extract must not read code", place());
         }
@@ -271,7 +292,8 @@ fn keep(chains: &[Played; 2], states: &Path) -> Result<()> {
     loop {
         for played in chains {
             let alive: Result<Value> = played.node.rpc().call("eth_blockNumber", json!([]));
-            alive.with_context(|| format!("{} has ended:\n{}", played.spec.name, played.node.last_words()))?;
+            alive
+                .with_context(|| format!("{} has ended:\n{}", played.spec.name, played.node.last_words()))?;
         }
         std::thread::sleep(Duration::from_secs(5));
     }

@@ -18,6 +18,9 @@ const MULTICALL3_DEPLOYER: Address = address!("05f32B3cC3888453ff71B01135B34FF8e
 /// Receives the reserve factor and the liquidation protocol fee.
 const TREASURY: Address = address!("464C71f6c2F760DdA6093dCB91C24c39e5d6e18c");
 
+/// Decimals of every price; the oracle's base currency is USD with 1e8.
+const PRICE_DECIMALS: u8 = 8;
+
 /// The libraries in an order in which each finds those it links.
 const LIBRARIES: [&str; 8] = [
     "BorrowLogic",
@@ -30,7 +33,7 @@ const LIBRARIES: [&str; 8] = [
     "SupplyLogic",
 ];
 
-/// How a reserve is listed. Shares are in basis points, prices in 1e-8 USD.
+/// How a reserve is listed. Shares are in basis points.
 #[derive(Clone, Copy, Debug)]
 pub struct Listing {
     /// Token symbol.
@@ -41,8 +44,8 @@ pub struct Listing {
     pub decimals: u8,
     /// `stablecoin`, `eth`, `btc` or `other`, for the registry.
     pub asset_class: &'static str,
-    /// First price.
-    pub price: u64,
+    /// First price in USD.
+    pub price: &'static str,
     /// Loan to value.
     pub ltv: u64,
     /// Liquidation threshold.
@@ -174,7 +177,8 @@ impl Market {
         admin(chain, provider, "setPoolDataProvider(address)", &[data_provider.into()])?;
         chain.mine()?;
         let pool = abi::address_at(&chain.read(provider, &abi::call("getPool()", &[]))?, 0)?;
-        let configurator = abi::address_at(&chain.read(provider, &abi::call("getPoolConfigurator()", &[]))?, 0)?;
+        let configurator =
+            abi::address_at(&chain.read(provider, &abi::call("getPoolConfigurator()", &[]))?, 0)?;
         let a_token = create(chain, "protocol/tokenization/AToken", &[pool.into()])?;
         let stable_debt = create(chain, "protocol/tokenization/StableDebtToken", &[pool.into()])?;
         let variable_debt = create(chain, "protocol/tokenization/VariableDebtToken", &[pool.into()])?;
@@ -286,7 +290,13 @@ impl Market {
     ///
     /// # Errors
     /// When a transaction is refused.
-    pub fn set_price(&self, chain: &mut Driver, artifacts: &Artifacts, symbol: &str, price: u64) -> Result<()> {
+    pub fn set_price(
+        &self,
+        chain: &mut Driver,
+        artifacts: &Artifacts,
+        symbol: &str,
+        price: &str,
+    ) -> Result<()> {
         let token = self.reserve(symbol)?.token;
         self.feed(chain, artifacts, symbol, token, price)
     }
@@ -297,11 +307,11 @@ impl Market {
         artifacts: &Artifacts,
         symbol: &str,
         token: Address,
-        price: u64,
+        price: &str,
     ) -> Result<()> {
         let mut code =
             artifacts.contract("mocks/oracle/CLAggregators/MockAggregator")?.link(&HashMap::new())?;
-        code.extend(abi::arguments(&[price.into()]));
+        code.extend(abi::arguments(&[units(price, PRICE_DECIMALS)?.into()]));
         let feed = chain.deploy(DEPLOYER, &format!("feed of {symbol}"), &code)?;
         let data = abi::call(
             "setAssetSources(address[],address[])",

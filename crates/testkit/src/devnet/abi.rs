@@ -128,7 +128,10 @@ pub fn call(signature: &str, args: &[Value]) -> Vec<u8> {
 pub fn uint_at(answer: &[u8], index: usize) -> Result<U256> {
     let start = index * 32;
     let bytes = answer.get(start..start + 32).with_context(|| {
-        format!("an answer of {} bytes has no word {index} (is there a contract at the address?)", answer.len())
+        format!(
+            "an answer of {} bytes has no word {index} (is there a contract at the address?)",
+            answer.len()
+        )
     })?;
     Ok(U256::from_be_slice(bytes))
 }

@@ -30,28 +30,27 @@ impl Running {
         let _ = child.kill();
         let _ = child.wait();
         let _ = std::fs::remove_dir_all(&self.folder);
-        if let Some(parent) = self.folder.parent() {
-            // only succeeds for the last one, when the folder of all of them is empty
-            let _ = std::fs::remove_dir(parent);
-        }
     }
 }
 
-/// From now on Ctrl-C or SIGTERM ends every anvil, removes their folders and ends this process with code 130.
+/// From now on Ctrl-C or SIGTERM ends every anvil, removes `states` and ends this process with code 130.
 ///
 /// # Errors
 /// When the signal handlers cannot be installed.
-pub fn end_all_on_interrupt() -> Result<()> {
+pub fn end_all_on_interrupt(states: PathBuf) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the thread that waits for Ctrl-C")?;
     thread::spawn(move || {
         runtime.block_on(interrupted());
-        for running in RUNNING.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        // Held until the end: the main thread, whose calls now fail, waits for it in `drop` and cannot end first.
+        let all = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        for running in all.iter() {
             running.end();
         }
-        eprintln!("interrupted: both chains are stopped and their folders removed");
+        let _ = std::fs::remove_dir_all(&states);
+        eprintln!("interrupted: the chains are stopped and their states removed");
         std::process::exit(130);
     });
     Ok(())
@@ -181,7 +180,8 @@ fn drain(
     thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
             if let Some(port) = &port
-                && let Some(n) = line.strip_prefix("Listening on 127.0.0.1:").and_then(|n| n.trim().parse().ok())
+                && let Some(n) =
+                    line.strip_prefix("Listening on 127.0.0.1:").and_then(|n| n.trim().parse().ok())
             {
                 let _ = port.send(n);
             }

@@ -123,7 +123,14 @@ impl Driver {
         self.queue(from, Some(to), what, data, gas).map(|_| ())
     }
 
-    fn queue(&mut self, from: Address, to: Option<Address>, what: &str, data: &[u8], gas: u64) -> Result<u64> {
+    fn queue(
+        &mut self,
+        from: Address,
+        to: Option<Address>,
+        what: &str,
+        data: &[u8],
+        gas: u64,
+    ) -> Result<u64> {
         // A transaction that does not fit would silently land in a later block, so the block is closed first.
         if self.queued_gas + gas > BLOCK_GAS {
             self.mine()?;

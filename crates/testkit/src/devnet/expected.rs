@@ -11,8 +11,8 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::abi::{self, address_at, uint_at};
 use super::aave::MULTICALL3;
+use super::abi::{self, address_at, uint_at};
 use super::rpc::{Rpc, number, quantity, text};
 use super::{DAYS, DEVNET_A, DEVNET_B, Day, Played};
 
@@ -244,7 +244,8 @@ fn read_chain(played: &Played) -> Result<ExpectedChain> {
         .iter()
         .zip(by_day)
         .map(|(day, liquidations)| {
-            read_day(rpc, provider, &headers, day, liquidations).with_context(|| format!("{} of {name}", day.date))
+            read_day(rpc, provider, &headers, day, liquidations)
+                .with_context(|| format!("{} of {name}", day.date))
         })
         .collect::<Result<Vec<_>>>()?;
     Ok(ExpectedChain {
@@ -347,7 +348,8 @@ fn read_reserve(rpc: &mut Rpc, provider: Address, token: Address, at: u64) -> Re
     let data = rpc.eth_call(data_provider, &abi::call("getReserveData(address)", &[token.into()]), at)?;
     let configuration =
         rpc.eth_call(data_provider, &abi::call("getReserveConfigurationData(address)", &[token.into()]), at)?;
-    let (a_token, stable, variable) = (address_at(&tokens, 0)?, address_at(&tokens, 1)?, address_at(&tokens, 2)?);
+    let (a_token, stable, variable) =
+        (address_at(&tokens, 0)?, address_at(&tokens, 1)?, address_at(&tokens, 2)?);
     let a_token_supply = uint_of(rpc, a_token, "totalSupply()", at)?;
     let stable_debt = uint_of(rpc, stable, "totalSupply()", at)?;
     let variable_debt = uint_of(rpc, variable, "totalSupply()", at)?;
@@ -398,13 +400,19 @@ fn read_liquidations(
             log_index += 1;
             // counted here, so that a node that numbers logs by transaction would be noticed
             ensure!(number(&log["logIndex"])? == at, "the node numbers log {at} as {}", log["logIndex"]);
-            let topics: Vec<&str> =
-                log["topics"].as_array().context("a log without topics")?.iter().map(text).collect::<Result<_>>()?;
+            let topics: Vec<&str> = log["topics"]
+                .as_array()
+                .context("a log without topics")?
+                .iter()
+                .map(text)
+                .collect::<Result<_>>()?;
             let emitter: Address = text(&log["address"])?.parse()?;
             if emitter != pool || topics.first() != Some(&signature.as_str()) {
                 continue;
             }
-            let [_, collateral, debt, user] = topics[..] else { bail!("log {at} has {} topics", topics.len()) };
+            let [_, collateral, debt, user] = topics[..] else {
+                bail!("log {at} has {} topics", topics.len())
+            };
             let [collateral, debt, user] = [collateral, debt, user].map(|t| t.parse::<B256>());
             let [collateral, debt, user] = [collateral?, debt?, user?].map(Address::from_word);
             let data = alloy_primitives::hex::decode(text(&log["data"])?)?;
@@ -445,11 +453,13 @@ fn read_liquidations(
 }
 
 fn address_of(rpc: &mut Rpc, to: Address, signature: &str, at: u64) -> Result<Address> {
-    address_at(&rpc.eth_call(to, &abi::call(signature, &[]), at)?, 0).with_context(|| format!("{signature} of {to}"))
+    address_at(&rpc.eth_call(to, &abi::call(signature, &[]), at)?, 0)
+        .with_context(|| format!("{signature} of {to}"))
 }
 
 fn uint_of(rpc: &mut Rpc, to: Address, signature: &str, at: u64) -> Result<U256> {
-    uint_at(&rpc.eth_call(to, &abi::call(signature, &[]), at)?, 0).with_context(|| format!("{signature} of {to}"))
+    uint_at(&rpc.eth_call(to, &abi::call(signature, &[]), at)?, 0)
+        .with_context(|| format!("{signature} of {to}"))
 }
 
 fn price_of(rpc: &mut Rpc, oracle: Address, token: Address, at: u64) -> Result<U256> {
@@ -509,7 +519,9 @@ fn check_story(expected: &Expected) -> Result<()> {
     ensure!((1_730_613_600..1_730_617_200).contains(&repeated), "{}: not in the repeated hour", b.chain);
     let last = &b.days[3].liquidations;
     ensure!(
-        last[0].block == last[2].block && last[0].tx_hash == last[1].tx_hash && last[1].tx_hash != last[2].tx_hash,
+        last[0].block == last[2].block
+            && last[0].tx_hash == last[1].tx_hash
+            && last[1].tx_hash != last[2].tx_hash,
         "{}: three in one block, two of them in one transaction, are gone",
         b.chain
     );

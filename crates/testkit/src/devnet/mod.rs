@@ -107,7 +107,8 @@ pub struct Played {
 /// When a node does not start or a step of the story fails; the message names the chain and the step.
 pub fn play(artifacts: &Artifacts, states: &Path) -> Result<[Played; 2]> {
     std::thread::scope(|scope| {
-        let chains = [&DEVNET_A, &DEVNET_B].map(|spec| scope.spawn(move || play_one(spec, artifacts, states)));
+        let chains =
+            [&DEVNET_A, &DEVNET_B].map(|spec| scope.spawn(move || play_one(spec, artifacts, states)));
         let [a, b] = chains.map(|chain| {
             chain.join().map_err(|_| anyhow!("the thread of a chain panicked")).and_then(|played| played)
         });
@@ -118,8 +119,9 @@ pub fn play(artifacts: &Artifacts, states: &Path) -> Result<[Played; 2]> {
 fn play_one(spec: &'static ChainSpec, artifacts: &Artifacts, states: &Path) -> Result<Played> {
     let node = Anvil::start(artifacts.anvil(), spec, states)?;
     let mut driver = Driver::new(node.rpc(), spec)?;
-    let market = scenario::play(&mut driver, artifacts)
-        .with_context(|| format!("the story of {} (anvil's last lines:\n{})", spec.name, node.last_words()))?;
+    let market = scenario::play(&mut driver, artifacts).with_context(|| {
+        format!("the story of {} (anvil's last lines:\n{})", spec.name, node.last_words())
+    })?;
     let end = DAYS.iter().map(|d| d.end).max().context("no days")?;
     driver.mine_to(spec.first_block_at(end) + BLOCKS_AFTER_THE_END)?;
     let mut contracts = driver.deployed().to_vec();

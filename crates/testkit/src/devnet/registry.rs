@@ -20,7 +20,8 @@ const SOURCE: &str = "crates/testkit/src/devnet";
 /// # Errors
 /// Never in practice: writing to a string does not fail.
 pub fn render(chains: &[Played; 2]) -> Result<[(&'static str, String); 4]> {
-    let head = "# Written by `make record-demo` (crates/testkit/src/devnet/registry.rs); the recorder checks it.\n";
+    let head =
+        "# Written by `make record-demo` (crates/testkit/src/devnet/registry.rs); the recorder checks it.\n";
     let mut files = [
         ("chains.toml", head.to_owned()),
         ("csus/aave_v3.toml", head.to_owned()),

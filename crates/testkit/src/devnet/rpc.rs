@@ -30,7 +30,8 @@ impl Rpc {
     /// When the node cannot be reached or answers with an error.
     pub fn call(&mut self, method: &str, params: Value) -> Result<Value> {
         let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
-        let answer = self.exchange(&body).with_context(|| format!("{method} to the node on {}", self.address))?;
+        let answer =
+            self.exchange(&body).with_context(|| format!("{method} to the node on {}", self.address))?;
         let mut answer: Value = serde_json::from_slice(&answer)
             .with_context(|| format!("{method}: the node's answer is not JSON"))?;
         if let Some(error) = answer.get("error") {

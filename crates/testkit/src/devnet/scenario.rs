@@ -39,7 +39,7 @@ const USDC: Listing = Listing {
     name: "USD Coin (devnet)",
     decimals: 6,
     asset_class: "stablecoin",
-    price: 100_000_000,
+    price: "1",
     ltv: 7_700,
     threshold: 8_000,
     bonus: 10_450,
@@ -58,7 +58,7 @@ const WBTC: Listing = Listing {
     name: "Wrapped BTC (devnet)",
     decimals: 8,
     asset_class: "btc",
-    price: 69_412_35000000,
+    price: "69412.35",
     ltv: 7_300,
     threshold: 7_800,
     bonus: 10_500,
@@ -77,7 +77,7 @@ const WETH: Listing = Listing {
     name: "Wrapped Ether (devnet)",
     decimals: 18,
     asset_class: "eth",
-    price: 2_512_47000000,
+    price: "2512.47",
     ltv: 8_050,
     threshold: 8_300,
     bonus: 10_500,
@@ -96,7 +96,7 @@ const LINK: Listing = Listing {
     name: "ChainLink Token (devnet)",
     decimals: 18,
     asset_class: "other",
-    price: 11_21430000,
+    price: "11.2143",
     ltv: 5_300,
     threshold: 6_800,
     bonus: 10_700,
@@ -115,7 +115,7 @@ const DAI: Listing = Listing {
     name: "Dai Stablecoin (devnet)",
     decimals: 18,
     asset_class: "stablecoin",
-    price: 99_990_000,
+    price: "0.9999",
     ltv: 6_300,
     threshold: 7_700,
     bonus: 10_500,
@@ -172,7 +172,7 @@ fn play_a(chain: &mut Driver, artifacts: &Artifacts) -> Result<Market> {
     s.at(2, 13, 3)?;
     s.repay(DAVE, "WETH", "2", VARIABLE)?;
     s.at(2, 17, 30)?;
-    s.price("WETH", 2_331_08000000)?;
+    s.price("WETH", "2331.08")?;
     s.at(2, 17, 33)?;
     s.liquidate(LIQUIDATOR_1, "WETH", "USDC", ALICE, None, false)?;
     s.at(2, 18, 0)?;
@@ -184,8 +184,8 @@ fn play_a(chain: &mut Driver, artifacts: &Artifacts) -> Result<Market> {
     s.at(3, 6, 30)?;
     s.withdraw(LENDER, "WETH", "50.123456789012345678")?;
     s.at(3, 14, 0)?;
-    s.price("WETH", 2_465_50000000)?;
-    s.price("USDC", 99_980_000)?;
+    s.price("WETH", "2465.5")?;
+    s.price("USDC", "0.9998")?;
     s.at(3, 15, 0)?;
     s.repay(ALICE, "USDC", "10000", VARIABLE)?;
     s.at(4, 4, 57)?; // the last block of the day
@@ -193,7 +193,7 @@ fn play_a(chain: &mut Driver, artifacts: &Artifacts) -> Result<Market> {
 
     // 2024-11-04: two, and a new reserve about noon
     s.at(4, 15, 0)?;
-    s.price("WBTC", 61_480_20000000)?;
+    s.price("WBTC", "61480.2")?;
     s.at(4, 15, 9)?;
     s.liquidate(LIQUIDATOR_3, "WBTC", "USDC", BOB, Some("100000"), false)?;
     s.at(4, 16, 57)?;
@@ -203,24 +203,24 @@ fn play_a(chain: &mut Driver, artifacts: &Artifacts) -> Result<Market> {
     s.borrow(ERIN, "USDC", "115000", VARIABLE)?;
     s.borrow(FRANK, "LINK", "500", VARIABLE)?;
     s.at(4, 22, 3)?;
-    s.price("LINK", 8_10450000)?;
+    s.price("LINK", "8.1045")?;
     s.at(4, 22, 6)?;
     s.liquidate(LIQUIDATOR_2, "LINK", "USDC", ERIN, None, false)?;
 
     // 2024-11-05: the price moves and the liquidation happens in the block of midnight exactly
     s.at(5, 5, 0)?;
-    s.price("WETH", 3_049_99000000)?;
+    s.price("WETH", "3049.99")?;
     s.liquidate(LIQUIDATOR_1, "USDC", "WETH", DAVE, None, false)?;
     s.at(5, 12, 0)?;
     s.withdraw(LENDER, "WBTC", "3.5")?;
     s.at(5, 19, 0)?;
-    s.price("WBTC", 54_950_01000000)?;
+    s.price("WBTC", "54950.01")?;
     s.at(5, 19, 6)?;
     s.liquidate(LIQUIDATOR_3, "WBTC", "USDC", BOB, None, false)?;
 
     // 2024-11-06 begins: one more in the block of midnight exactly, which is not part of the demo's days
     s.at(6, 5, 0)?;
-    s.price("WETH", 1_549_99000000)?;
+    s.price("WETH", "1549.99")?;
     s.liquidate(LIQUIDATOR_1, "WETH", "USDC", FRANK, Some("5000"), false)?;
     s.finish()
 }
@@ -256,11 +256,11 @@ fn play_b(chain: &mut Driver, artifacts: &Artifacts) -> Result<Market> {
 
     // 2024-11-03: one in the second of the two hours called 01:00 in New York
     s.at(3, 6, 25)?;
-    s.price("WETH", 2_219_75000000)?;
+    s.price("WETH", "2219.75")?;
     s.at(3, 6, 29)?;
     s.liquidate(LIQUIDATOR_1, "WETH", "DAI", ALICE, None, false)?;
     s.at(3, 9, 0)?;
-    s.price("WETH", 2_431_60000000)?;
+    s.price("WETH", "2431.6")?;
 
     // 2024-11-04: none
     s.at(4, 16, 0)?;
@@ -272,8 +272,8 @@ fn play_b(chain: &mut Driver, artifacts: &Artifacts) -> Result<Market> {
 
     // 2024-11-05: three in one block, two of them in one transaction, one of them of a stable loan; then one more
     s.at(5, 14, 0)?;
-    s.price("WETH", 2_200_33000000)?;
-    s.price("WBTC", 53_010_00000000)?;
+    s.price("WETH", "2200.33")?;
+    s.price("WBTC", "53010")?;
     s.at(5, 14, 9)?;
     s.liquidate_together(LIQUIDATOR_1, [("WBTC", "DAI", BOB, "60000"), ("WETH", "USDC", CAROL, "70000")])?;
     s.liquidate(LIQUIDATOR_2, "WBTC", "WETH", ERIN, None, true)?;
@@ -306,7 +306,7 @@ impl Story<'_> {
         self.market.list(self.chain, self.artifacts, listing)
     }
 
-    fn price(&mut self, symbol: &str, price: u64) -> Result<()> {
+    fn price(&mut self, symbol: &str, price: &str) -> Result<()> {
         self.market.set_price(self.chain, self.artifacts, symbol, price)
     }
 
@@ -390,10 +390,7 @@ impl Story<'_> {
             let (debt_token, decimals) = self.token(debt)?;
             let units = units(amount, decimals)?;
             step(debt_token, abi::call("mint(address,uint256)", &[MULTICALL3.into(), units.into()]));
-            step(
-                debt_token,
-                abi::call("approve(address,uint256)", &[self.market.pool.into(), units.into()]),
-            );
+            step(debt_token, abi::call("approve(address,uint256)", &[self.market.pool.into(), units.into()]));
             step(self.market.pool, self.liquidation(collateral, debt, user, units, false)?);
         }
         let data = abi::call("aggregate3((address,bool,bytes)[])", &[Value::Array(calls)]);
