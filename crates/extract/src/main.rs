@@ -1,2 +1,152 @@
-//! placeholder
-fn main() {}
+//! `extract`: chain to bronze.
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use extract::collect::Collector;
+use extract::report::{Progress, Summary};
+use extract::rpc::providers::Providers;
+use extract::rpc::recording::Recorder;
+use lake::day::Day;
+use lake::run::{Overrides, Run};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Reads lending protocols from EVM chains into bronze: the raw answers of view calls and raw liquidation logs, one JSON
+/// object for each CSU (lending deployment) and day.
+///
+/// A run goes on where an earlier one stopped: days whose objects are in the lake cost no request. A day counts as done
+/// only when every call was answered and every one of its blocks was scanned; what is missing is listed with its reason.
+///
+/// Exit codes: 0 everything is there; 1 finished, some is missing and listed; 2 could not run; 75 interrupted, run again.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Collect what the lake lacks of a run.
+    ///
+    /// Example: extract run --run pipelines/runs/2024-12.toml --csu aave_v3_ethereum --from 2024-12-01 --to 2024-12-03
+    Run(RunArgs),
+}
+
+#[derive(Args)]
+struct RunArgs {
+    /// Run file: days, CSUs, datasets, registry and lake.
+    #[arg(long, value_name = "FILE")]
+    run: PathBuf,
+    /// Lake to write to, a directory or URL, in place of the run file's.
+    #[arg(long, value_name = "URL")]
+    lake: Option<String>,
+    /// First day, in place of the run file's.
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    from: Option<Day>,
+    /// Last day, in place of the run file's.
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    to: Option<Day>,
+    /// CSUs, in place of the run file's: an id, a pattern such as aave_v3_*, family:NAME or chain:NAME. Repeatable.
+    #[arg(long, value_name = "NAME")]
+    csu: Vec<String>,
+    /// Endpoints file, in place of the run's. Keys stay in the environment variables that it names.
+    #[arg(long, value_name = "FILE")]
+    providers: Option<PathBuf>,
+    /// Requests under way at once on each chain.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: u16,
+    /// Keep every exchange in FILE, for endpoints with `url = "replay:FILE"` to answer from.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// Print the result as JSON on stdout.
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .without_time()
+        // Our own words only: what libraries log below may hold addresses that are keys.
+        .with_env_filter(tracing_subscriber::EnvFilter::new(log_filter()))
+        .init();
+    let Command::Run(args) = cli.command;
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+        .and_then(|runtime| runtime.block_on(run(args)));
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// `LENDLAKE_LOG` sets the level of this program's own messages. `RUST_LOG` is not read.
+fn log_filter() -> String {
+    let level = std::env::var("LENDLAKE_LOG").unwrap_or_default();
+    let known = ["error", "warn", "info", "debug", "trace"].contains(&level.as_str());
+    format!("off,extract={}", if known { &level } else { "warn" })
+}
+
+async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
+    let overrides = Overrides { lake: args.lake, from: args.from, to: args.to, csus: args.csu };
+    let run = Run::load(&args.run, &overrides)?;
+    let lake = run.open_lake()?;
+    lake.check_writable().await?;
+    let file = args.providers.unwrap_or_else(|| run.providers.clone());
+    let providers = Providers::load(&file, |name| std::env::var(name).ok())?;
+    let recorder = args.record.as_ref().map(|_| Arc::new(Recorder::default()));
+    let progress = Progress::to_stderr();
+    let collector = Collector {
+        run: &run,
+        lake: &lake,
+        providers: &providers,
+        recorder: recorder.clone(),
+        at_once: usize::from(args.jobs),
+        progress: &progress,
+    };
+    let collected = tokio::select! {
+        collected = collector.collect() => collected,
+        () = interrupted() => {
+            eprintln!("interrupted: what is in the lake stays; run the same command again to go on");
+            return Ok(ExitCode::from(75));
+        }
+    };
+    if let (Some(recorder), Some(file)) = (recorder, &args.record) {
+        recorder.save(file)?;
+    }
+    let summary = Summary::new(&run.name, lake.location(), &collected);
+    lake.replace_json(&lake::path::run_report(&run.name), &summary).await?;
+    eprint!("{}", summary.in_words());
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&summary)?);
+    }
+    let could_not_run = !collected.unusable.is_empty() && collected.unusable.len() == collected.chains_tried;
+    Ok(match (could_not_run, summary.unfinished.is_empty()) {
+        (true, _) => ExitCode::from(2),
+        (false, true) => ExitCode::SUCCESS,
+        (false, false) => ExitCode::from(1),
+    })
+}
+
+/// Ends with the first of Ctrl-C and the signal by which clusters stop a job.
+async fn interrupted() {
+    let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(signal) => signal,
+        Err(_) => return std::future::pending().await,
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}

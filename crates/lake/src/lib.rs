@@ -22,4 +22,6 @@ pub mod status;
 pub mod store;
 pub mod table_file;
 
+pub use store::Lake;
+
 pub use alloy_primitives::{Address, B256, Bytes, I256, U256};

@@ -158,6 +158,22 @@ pub fn ledger_entry(dataset: Dataset, csu: &str, date: Day) -> Path {
     Path::from_iter(["state", "ledger", dataset.as_str(), csu, &format!("{date}.json")])
 }
 
+/// Prefix of one kind of ledger entries of one CSU.
+pub fn ledger_prefix(dataset: Dataset, csu: &str) -> Path {
+    Path::from_iter(["state", "ledger", dataset.as_str(), csu])
+}
+
+/// Dataset, CSU and day of a ledger entry's path, or `None` for a path that no ledger entry has.
+pub fn ledger_key(path: &Path) -> Option<(Dataset, String, Day)> {
+    let parts: Vec<_> = path.parts().collect();
+    let [state, ledger, dataset, csu, file] = parts.as_slice() else { return None };
+    if (state.as_ref(), ledger.as_ref()) != ("state", "ledger") {
+        return None;
+    }
+    let date = file.as_ref().strip_suffix(".json")?.parse().ok()?;
+    Some((dataset.as_ref().parse().ok()?, csu.as_ref().to_owned(), date))
+}
+
 /// The contracts last found for a CSU: `state/layouts/<csu>.json`.
 pub fn layout_cache(csu: &str) -> Path {
     Path::from_iter(["state", "layouts", &format!("{csu}.json")])
@@ -191,6 +207,15 @@ mod tests {
             BronzeKey::of(Dataset::Tvl, "aave_v3_ethereum", date).to_string(),
             "bronze/tvl/aave_v3_ethereum/2024-12-01.json"
         );
+    }
+
+    #[test]
+    fn ledger_paths_read_back() {
+        let date: Day = "2024-12-01".parse().unwrap();
+        let path = ledger_entry(Dataset::Tvl, "aave_v3_ethereum", date);
+        assert!(path.prefix_matches(&ledger_prefix(Dataset::Tvl, "aave_v3_ethereum")));
+        assert_eq!(ledger_key(&path), Some((Dataset::Tvl, "aave_v3_ethereum".into(), date)));
+        assert_eq!(ledger_key(&run_report("demo")), None);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::registry::{Csu, Registry, RegistryError};
 use crate::status::Dataset;
 use crate::store::{Lake, StoreError};
 use serde::Deserialize;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// The zone of a run that names none.
 pub const DEFAULT_ZONE: &str = "America/New_York";
@@ -123,7 +123,7 @@ impl Run {
         }
 
         let base = file.parent().unwrap_or(Path::new(""));
-        let registry_directory = base.join(&read.registry);
+        let registry_directory = without_dots(&base.join(&read.registry));
         let registry = Registry::load(&registry_directory)?;
         let selectors = if overrides.csus.is_empty() { &read.csus } else { &overrides.csus };
         let csus = registry.select(selectors)?.into_iter().map(|csu| csu.id.clone()).collect();
@@ -138,9 +138,10 @@ impl Run {
             days,
             csus,
             datasets: read.datasets.unwrap_or_else(|| Dataset::ALL.to_vec()),
-            providers: read
-                .providers
-                .map_or_else(|| registry_directory.join("providers.toml"), |file| base.join(file)),
+            providers: read.providers.map_or_else(
+                || registry_directory.join("providers.toml"),
+                |file| without_dots(&base.join(file)),
+            ),
             registry,
             lake: overrides.lake.clone().unwrap_or_else(|| relative_lake(base, &read.lake)),
         })
@@ -166,5 +167,41 @@ fn is_run_name(text: &str) -> bool {
 
 /// A lake that is a plain relative directory is relative to the run file; a URL is taken as it is.
 fn relative_lake(base: &Path, lake: &str) -> String {
-    if lake.contains("://") { lake.to_owned() } else { base.join(lake).display().to_string() }
+    if lake.contains("://") { lake.to_owned() } else { without_dots(&base.join(lake)).display().to_string() }
+}
+
+/// The path without `.` and with each `dir/..` removed, as people write it in messages.
+fn without_dots(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir if matches!(clean.components().next_back(), Some(Component::Normal(_))) => {
+                clean.pop();
+            }
+            part => clean.push(part),
+        }
+    }
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lake_is_relative_to_its_run_file() {
+        let lake = |base: &str, lake: &str| relative_lake(Path::new(base), lake);
+        assert_eq!(lake("pipelines/runs", "../../data/demo/lake"), "data/demo/lake");
+        assert_eq!(lake("runs", "../../data"), "../data");
+        assert_eq!(lake("", "./data"), "data");
+        assert_eq!(lake("runs", "/srv/lake"), "/srv/lake");
+        assert_eq!(lake("runs", "memory:///"), "memory:///");
+    }
+
+    #[test]
+    fn a_missing_run_file_is_named() {
+        let error = Run::load(Path::new("nowhere.toml"), &Overrides::default()).unwrap_err();
+        assert!(error.to_string().starts_with("cannot read the run file nowhere.toml"), "{error}");
+    }
 }

@@ -41,6 +41,14 @@ pub enum StoreError {
         /// Digest of the bytes that were not written.
         offered: String,
     },
+    /// A value that cannot be written as JSON.
+    #[error("cannot write {path} as JSON: {why}")]
+    Encode {
+        /// The object.
+        path: Path,
+        /// The writer's words.
+        why: String,
+    },
     /// The object store refused.
     #[error("the lake at {location} refused to {action} {path}: {source}")]
     Refused {
@@ -51,7 +59,7 @@ pub enum StoreError {
         /// The lake.
         location: String,
         /// The store's own error.
-        source: object_store::Error,
+        source: Box<object_store::Error>,
     },
 }
 
@@ -121,6 +129,19 @@ impl Lake {
         Arc::clone(&self.store)
     }
 
+    /// Writes and removes a small object under `state/`, so that a lake that cannot be written is noticed before any work
+    /// is done.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`].
+    pub async fn check_writable(&self) -> Result<(), StoreError> {
+        let probe = Path::from("state/writable");
+        let fail =
+            |error: StoreError| StoreError::Open { location: self.location.clone(), why: error.to_string() };
+        self.replace(&probe, "lendlake can write here\n").await.map_err(fail)?;
+        self.delete(&probe).await.map_err(fail)
+    }
+
     /// Writes an object that must never change.
     ///
     /// # Errors
@@ -161,6 +182,18 @@ impl Lake {
             .await
             .map(drop)
             .map_err(|source| self.refused("write", path, source))
+    }
+
+    /// [`Lake::replace`] with a value as indented JSON.
+    ///
+    /// # Errors
+    /// [`StoreError::Encode`], [`StoreError::Refused`].
+    pub async fn replace_json(&self, path: &Path, value: &impl serde::Serialize) -> Result<(), StoreError> {
+        let encode =
+            |error: serde_json::Error| StoreError::Encode { path: path.clone(), why: error.to_string() };
+        let mut text = serde_json::to_vec_pretty(value).map_err(encode)?;
+        text.push(b'\n');
+        self.replace(path, text).await
     }
 
     /// The bytes of an object, or `None` when there is none.
@@ -204,7 +237,12 @@ impl Lake {
     }
 
     fn refused(&self, action: &'static str, path: &Path, source: object_store::Error) -> StoreError {
-        StoreError::Refused { action, path: path.clone(), location: self.location.clone(), source }
+        StoreError::Refused {
+            action,
+            path: path.clone(),
+            location: self.location.clone(),
+            source: Box::new(source),
+        }
     }
 }
 

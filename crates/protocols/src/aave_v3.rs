@@ -291,23 +291,23 @@ impl Family for AaveV3 {
                 flags: Vec::new(),
             };
             match event {
-                Ok(Event::Liquidation(call)) => LogReading::Leg(Leg {
+                Ok(Event::Liquidation(call)) => LogReading::Leg(Box::new(Leg {
                     liquidator: Some(call.liquidator),
                     debt: Some((call.debtAsset, call.debtToCover)),
                     collateral: Some((call.collateralAsset, call.liquidatedCollateralAmount)),
                     flags: if call.receiveAToken { vec!["receive_a_token"] } else { Vec::new() },
                     ..leg("LiquidationCall", call.debtAsset, liquidation_of(call), call.user)
-                }),
+                })),
                 Ok(Event::Deficit(deficit)) => {
                     let cause = liquidation_that_caused(deficit, log, &logs[index..], &events[index..]);
                     let flags =
                         if cause.is_some() { Vec::new() } else { vec!["deficit_without_liquidation"] };
                     let liquidation = cause.unwrap_or_else(|| format!("deficit {}", item(deficit.user)));
-                    LogReading::Leg(Leg {
+                    LogReading::Leg(Box::new(Leg {
                         bad_debt: Some((deficit.debtAsset, deficit.amountCreated)),
                         flags,
                         ..leg("DeficitCreated", deficit.debtAsset, liquidation, deficit.user)
-                    })
+                    }))
                 }
                 Err(why) => LogReading::Reject {
                     block_number: log.block_number,

@@ -259,7 +259,7 @@ pub struct PriceAnswer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogReading {
     /// A leg of a liquidation.
-    Leg(Leg),
+    Leg(Box<Leg>),
     /// A log of the filter that could not be read.
     Reject {
         /// Block of the log.

@@ -1,4 +1,12 @@
-//! For tests and developers only: a devnet with the real contracts, and the recorder of the demo.
+//! For tests and developers only: chains in memory with their providers, a devnet with the real contracts, and the
+//! recorder of the demo.
 
+pub mod contracts;
 pub mod devnet;
+pub mod programs;
+pub mod real_day;
 pub mod record;
+pub mod server;
+pub mod setting;
+pub mod simchain;
+pub mod tree;

@@ -306,7 +306,7 @@ fn legs(logs: &[RawLog]) -> Vec<Leg> {
         .read_logs(&csu(), logs)
         .into_iter()
         .map(|reading| match reading {
-            LogReading::Leg(leg) => leg,
+            LogReading::Leg(leg) => *leg,
             LogReading::Reject { why, .. } => panic!("{why}"),
         })
         .collect()

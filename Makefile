@@ -1,0 +1,61 @@
+# The one page of commands. `make` alone lists them.
+
+RUN    ?= pipelines/runs/demo.toml
+LAKE   ?=
+CARGO  ?= cargo
+
+lake_flag := $(if $(LAKE),--lake $(LAKE))
+stage = $(CARGO) run --quiet --package $(1) --
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help build demo bronze silver gold show dictionary record-demo fmt lint test check-deps ci
+
+help: ## this list
+	@echo 'usage: make TARGET [RUN=pipelines/runs/NAME.toml] [LAKE=directory or URL]'
+	@echo
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-15s %s\n", $$1, $$2}'
+
+build: ## the three programs
+	$(CARGO) build --package extract --package transform --package panel
+
+demo: build ## four days of two small chains, offline, from recording to panel
+	$(call stage,extract) run --run pipelines/runs/demo.toml $(lake_flag)
+	$(call stage,transform) run --run pipelines/runs/demo.toml $(lake_flag)
+	$(call stage,panel) build --run pipelines/runs/demo.toml $(lake_flag)
+	$(call stage,panel) show --run pipelines/runs/demo.toml $(lake_flag)
+
+# Exit code 1 of `extract` means: done, but some days are missing and listed. Gold then says which and why, so the next
+# stage may go on. Everything else (2 wrong configuration, 75 run me again) stops make.
+bronze: ## chain to bronze: the only stage that needs keys and network
+	$(call stage,extract) run --run $(RUN) $(lake_flag) || { code=$$?; [ $$code -eq 1 ] || exit $$code; }
+
+silver: ## bronze to silver
+	$(call stage,transform) run --run $(RUN) $(lake_flag)
+
+gold: ## silver to gold
+	$(call stage,panel) build --run $(RUN) $(lake_flag)
+
+show: ## a look at gold
+	$(call stage,panel) show --run $(RUN) $(lake_flag)
+
+dictionary: ## docs/dictionary, written from the schema in crates/lake
+	$(call stage,panel) dictionary --out docs/dictionary
+
+record-demo: ## record the demo again from local chains (needs npm)
+	$(call stage,testkit) record-demo
+
+fmt: ## format the code
+	$(CARGO) fmt --all
+
+lint: ## clippy, warnings are errors
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+test: ## every test
+	$(CARGO) test --workspace
+
+check-deps: ## who may lean on whom
+	.ci/check-deps
+
+ci: ## all that CI runs
+	.ci/run

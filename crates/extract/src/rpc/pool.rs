@@ -1,0 +1,530 @@
+//! The endpoints of one chain: whom to ask next, and how a span of blocks is scanned for logs.
+//!
+//! Every answer is checked before it is believed. An endpoint that refuses, or whose answer fails the check, is passed
+//! over for that question and the next one is asked; only when all have been is the question given up, with everyone's
+//! reason.
+
+use crate::rpc::classify::Verdict;
+use crate::rpc::endpoint::{Endpoint, Refusal};
+use crate::rpc::providers::{EndpointConfig, LeftOut};
+use crate::rpc::recording::{Recorder, RecordingError};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use lake::bronze::{Header, LogFilter, RawLog};
+use lake::registry::Chain;
+use lake::span::{BlockSpan, Coverage};
+use lake::status::Reason;
+use lake::{Address, B256, Bytes};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+/// Why a chain gave no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum PoolError {
+    /// There is nobody to ask.
+    #[error("chain {chain} has no endpoint{}", left_out_text(left_out))]
+    NoEndpoint {
+        /// Chain.
+        chain: String,
+        /// Rows whose variable is not set.
+        left_out: Vec<LeftOut>,
+    },
+    /// All endpoints serve other chains, or do not say which.
+    #[error("chain {chain} has no endpoint that serves it{}", lines(refusals))]
+    WrongChain {
+        /// Chain.
+        chain: String,
+        /// What each said.
+        refusals: Vec<String>,
+    },
+    /// The contract's own answer.
+    #[error("the call reverted")]
+    Revert(Bytes),
+    /// Everyone who could be asked said no.
+    #[error("{method} on {chain}: no endpoint answered{}", lines(refusals))]
+    Refused {
+        /// Chain.
+        chain: String,
+        /// Method, with what it was about.
+        method: String,
+        /// What each said.
+        refusals: Vec<Refusal>,
+    },
+    /// The endpoint wants a smaller batch.
+    #[error("{refusal}")]
+    SmallerBatch {
+        /// What it said.
+        refusal: Refusal,
+    },
+    /// A recording cannot be read.
+    #[error("{why}")]
+    Recording {
+        /// Why.
+        why: String,
+    },
+}
+
+impl From<RecordingError> for PoolError {
+    fn from(error: RecordingError) -> Self {
+        Self::Recording { why: error.to_string() }
+    }
+}
+
+impl PoolError {
+    /// The word for the ledger.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::NoEndpoint { .. } | Self::Recording { .. } => Reason::Unreachable,
+            Self::WrongChain { .. } => Reason::WrongChain,
+            Self::Revert(_) => Reason::CallFailed,
+            Self::SmallerBatch { .. } => Reason::Unreachable,
+            Self::Refused { refusals, .. } => {
+                let all = |test: fn(&Verdict) -> bool| refusals.iter().all(|refusal| test(&refusal.verdict));
+                let any = |test: fn(&Verdict) -> bool| refusals.iter().any(|refusal| test(&refusal.verdict));
+                if any(|v| matches!(v, Verdict::NotRecorded)) {
+                    Reason::NotRecorded
+                } else if all(|v| matches!(v, Verdict::NoArchive)) {
+                    Reason::NoArchive
+                } else if all(|v| matches!(v, Verdict::TooFast { .. })) {
+                    Reason::RateLimited
+                } else {
+                    Reason::Unreachable
+                }
+            }
+        }
+    }
+}
+
+fn left_out_text(left_out: &[LeftOut]) -> String {
+    match left_out {
+        [] => "\nhint: add an [[endpoint]] for it to the providers file".to_owned(),
+        rows => {
+            let names: BTreeSet<_> = rows.iter().map(|row| row.variable.as_str()).collect();
+            let names: Vec<_> = names.into_iter().collect();
+            format!(
+                " whose key is set\nhint: set {} to a key, for example: export {}=...",
+                names.join(" or "),
+                names[0]
+            )
+        }
+    }
+}
+
+fn lines(items: &[impl std::fmt::Display]) -> String {
+    items.iter().fold(String::new(), |mut text, item| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "\n  {item}");
+        text
+    })
+}
+
+/// The endpoints of one chain, each confirmed to serve it.
+pub struct Pool {
+    chain: String,
+    endpoints: Vec<Arc<Endpoint>>,
+    /// Endpoints that were left out after being asked for their chain id, and why.
+    pub rejected: Vec<String>,
+}
+
+/// Which blocks of a scan are there, and what they hold.
+#[derive(Debug, Default)]
+pub struct Scan {
+    /// Logs in order of block and log index.
+    pub logs: Vec<RawLog>,
+    /// Blocks read.
+    pub covered: Coverage,
+    /// Why the rest was not, if it was not.
+    pub failure: Option<PoolError>,
+    /// Labels of the endpoints whose answers are in it.
+    pub endpoints: BTreeSet<String>,
+}
+
+impl Pool {
+    /// Opens a chain's endpoints and asks each for its chain id.
+    ///
+    /// # Errors
+    /// [`PoolError::NoEndpoint`], [`PoolError::WrongChain`], or a recording that cannot be read.
+    pub async fn open(
+        chain: &Chain,
+        configs: &[EndpointConfig],
+        left_out: &[LeftOut],
+        recorder: Option<Arc<Recorder>>,
+    ) -> Result<Self, PoolError> {
+        let client = reqwest::Client::new();
+        let mut endpoints = Vec::new();
+        for config in configs.iter().filter(|config| config.chain == chain.name) {
+            endpoints.push(Arc::new(Endpoint::open(config, &client, recorder.clone())?));
+        }
+        if endpoints.is_empty() {
+            let left_out = left_out.iter().filter(|row| row.chain == chain.name).cloned().collect();
+            return Err(PoolError::NoEndpoint { chain: chain.name.clone(), left_out });
+        }
+        let mut pool = Self { chain: chain.name.clone(), endpoints: Vec::new(), rejected: Vec::new() };
+        for endpoint in endpoints {
+            let told = endpoint.request::<String>("eth_chainId", &json!([])).await;
+            match told.map(|text| u64::from_str_radix(text.trim_start_matches("0x"), 16)) {
+                Ok(Ok(id)) if id == chain.chain_id => pool.endpoints.push(endpoint),
+                Ok(id) => pool.rejected.push(format!(
+                    "{}: serves chain id {}, but {} is {} in the registry",
+                    endpoint.label(),
+                    id.map_or_else(|_| "(unreadable)".to_owned(), |id| id.to_string()),
+                    chain.name,
+                    chain.chain_id
+                )),
+                Err(refusal) => pool.rejected.push(refusal.to_string()),
+            }
+        }
+        if pool.endpoints.is_empty() {
+            return Err(PoolError::WrongChain { chain: pool.chain, refusals: pool.rejected });
+        }
+        Ok(pool)
+    }
+
+    /// The chain's name.
+    pub fn chain(&self) -> &str {
+        &self.chain
+    }
+
+    /// Requests sent, by label and method.
+    pub fn asked(&self) -> BTreeMap<String, BTreeMap<String, u64>> {
+        self.endpoints.iter().map(|endpoint| (endpoint.label().to_owned(), endpoint.asked())).collect()
+    }
+
+    /// Asks one endpoint after the other until `read` accepts an answer. Returns what it made of the answer, with the
+    /// endpoint's label.
+    ///
+    /// # Errors
+    /// [`PoolError`]: a revert and a wish for a smaller batch at once, everything else when all have been asked.
+    pub async fn ask<R, T>(
+        &self,
+        method: &'static str,
+        params: Value,
+        read: impl Fn(R) -> Result<T, String>,
+    ) -> Result<(T, &str), PoolError>
+    where
+        R: DeserializeOwned + Send + Sync + std::fmt::Debug + Unpin + 'static,
+    {
+        let mut refusals = Vec::new();
+        let (down, up): (Vec<_>, Vec<_>) = self.endpoints.iter().partition(|endpoint| endpoint.is_down());
+        for endpoint in up.into_iter().chain(down) {
+            match endpoint.request::<R>(method, &params).await {
+                Ok(answer) => match read(answer) {
+                    Ok(read) => return Ok((read, endpoint.label())),
+                    Err(why) => refusals.push(bad_answer(endpoint, why)),
+                },
+                Err(Refusal { verdict: Verdict::Revert(data), .. }) => return Err(PoolError::Revert(data)),
+                Err(refusal) if refusal.verdict == Verdict::SmallerBatch => {
+                    return Err(PoolError::SmallerBatch { refusal });
+                }
+                Err(refusal) => refusals.push(refusal),
+            }
+        }
+        Err(PoolError::Refused { chain: self.chain.clone(), method: method.to_owned(), refusals })
+    }
+
+    /// The header of a block.
+    ///
+    /// # Errors
+    /// [`PoolError`], also when no endpoint has the block.
+    pub async fn header(&self, number: u64) -> Result<Header, PoolError> {
+        let read = |header: Option<RpcHeader>| match header {
+            Some(header) if header.number == number => Ok(Header::from(header)),
+            Some(header) => Err(format!("answered block {} when asked for {number}", header.number)),
+            None => Err(format!("has no block {number}")),
+        };
+        let params = json!([format!("{number:#x}"), false]);
+        Ok(self.ask("eth_getBlockByNumber", params, read).await?.0)
+    }
+
+    /// The last final block: that of the `finalized` tag, or where no endpoint knows the tag, the block so many behind
+    /// the head.
+    ///
+    /// # Errors
+    /// [`PoolError`].
+    pub async fn finalized(&self, blocks_behind_head: u64) -> Result<Header, PoolError> {
+        let by_tag = async |tag: &'static str| {
+            let read = |header: Option<RpcHeader>| {
+                header.map(Header::from).ok_or_else(|| format!("has no {tag} block"))
+            };
+            self.ask("eth_getBlockByNumber", json!([tag, false]), read).await.map(|(header, _)| header)
+        };
+        match by_tag("finalized").await {
+            Err(PoolError::Refused { refusals, .. })
+                if refusals.iter().any(|refusal| refusal.verdict == Verdict::Elsewhere) =>
+            {
+                let head = by_tag("latest").await?;
+                self.header(head.number.saturating_sub(blocks_behind_head)).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// The return data of a view call at a block, as `read` makes of it.
+    ///
+    /// # Errors
+    /// [`PoolError`]; a revert is [`PoolError::Revert`].
+    pub async fn call<T>(
+        &self,
+        to: Address,
+        input: &Bytes,
+        block: u64,
+        read: impl Fn(Bytes) -> Result<T, String>,
+    ) -> Result<(T, &str), PoolError> {
+        let params = json!([{ "to": format!("{to:#x}"), "data": input }, format!("{block:#x}")]);
+        self.ask("eth_call", params, read).await
+    }
+
+    /// Scans a span for logs, `at_once` windows at a time, each through the endpoint that takes the widest.
+    ///
+    /// `progress` is told the number of blocks of every accepted window. The result says what is covered; it is the
+    /// caller's to see that nothing is missing.
+    pub async fn scan(
+        &self,
+        filter: &LogFilter,
+        span: BlockSpan,
+        at_once: usize,
+        progress: impl Fn(u64),
+    ) -> Scan {
+        let mut scan = Scan::default();
+        let mut hashes: HashMap<u64, B256> = HashMap::new();
+        let mut waiting = VecDeque::from([Window { span, passed_over: Vec::new() }]);
+        let mut under_way = FuturesUnordered::new();
+        loop {
+            while scan.failure.is_none() && under_way.len() < at_once.max(1) {
+                let Some(window) = waiting.pop_front() else { break };
+                let Some(endpoint) = self.widest(&window.passed_over) else {
+                    scan.failure = Some(self.refused_scan(window));
+                    break;
+                };
+                let width = endpoint.log_window();
+                if window.span.count() > width {
+                    let cut = window.span.windows(width);
+                    let pieces = cut.map(|span| Window { span, passed_over: window.passed_over.clone() });
+                    // Back to the front, in order, so that the scan runs through the day and not about it.
+                    for (index, piece) in pieces.enumerate() {
+                        waiting.insert(index, piece);
+                    }
+                    continue;
+                }
+                let endpoint = Arc::clone(endpoint);
+                under_way.push(async move {
+                    let answer = logs_of(&endpoint, filter, window.span).await;
+                    (window, endpoint, answer)
+                });
+            }
+            let Some((mut window, endpoint, answer)) = under_way.next().await else { break };
+            let checked = answer.and_then(|logs| {
+                check_hashes(&logs, &mut hashes).map(|()| logs).map_err(|text| bad_answer(&endpoint, text))
+            });
+            match checked {
+                Ok(logs) => match scan.covered.add(window.span) {
+                    Ok(()) => {
+                        progress(window.span.count());
+                        scan.endpoints.insert(endpoint.label().to_owned());
+                        scan.logs.extend(logs);
+                    }
+                    Err(overlap) => {
+                        window.pass_over(bad_answer(&endpoint, overlap.to_string()), &mut waiting)
+                    }
+                },
+                Err(refusal) => match refusal.verdict {
+                    Verdict::FewerBlocks { at_most } if endpoint.narrow(window.span.count(), at_most) => {
+                        waiting.push_front(window);
+                    }
+                    Verdict::SmallerBatch if endpoint.narrow(window.span.count(), None) => {
+                        waiting.push_front(window);
+                    }
+                    _ => window.pass_over(refusal, &mut waiting),
+                },
+            }
+        }
+        scan.logs.sort_by_key(|log| (log.block_number, log.log_index));
+        scan
+    }
+
+    /// The endpoint with the widest log window that was not passed over; of equals the more trusted; of those that are
+    /// up before those that are down.
+    fn widest(&self, passed_over: &[Refusal]) -> Option<&Arc<Endpoint>> {
+        let candidates = self.endpoints.iter().enumerate();
+        candidates
+            .filter(|(_, endpoint)| !passed_over.iter().any(|refusal| refusal.label == endpoint.label()))
+            .min_by_key(|(index, endpoint)| {
+                (endpoint.is_down(), std::cmp::Reverse(endpoint.log_window()), *index)
+            })
+            .map(|(_, endpoint)| endpoint)
+    }
+
+    fn refused_scan(&self, window: Window) -> PoolError {
+        PoolError::Refused {
+            chain: self.chain.clone(),
+            method: format!("eth_getLogs of blocks {}", window.span),
+            refusals: window.passed_over,
+        }
+    }
+}
+
+/// A part of a scan, with the endpoints that could not give it.
+struct Window {
+    span: BlockSpan,
+    passed_over: Vec<Refusal>,
+}
+
+impl Window {
+    fn pass_over(&mut self, refusal: Refusal, waiting: &mut VecDeque<Window>) {
+        let mut passed_over = std::mem::take(&mut self.passed_over);
+        passed_over.push(refusal);
+        waiting.push_front(Window { span: self.span, passed_over });
+    }
+}
+
+fn bad_answer(endpoint: &Endpoint, text: String) -> Refusal {
+    Refusal { label: endpoint.label().to_owned(), verdict: Verdict::Elsewhere, text }
+}
+
+async fn logs_of(endpoint: &Endpoint, filter: &LogFilter, span: BlockSpan) -> Result<Vec<RawLog>, Refusal> {
+    let params = json!([{
+        "fromBlock": format!("{:#x}", span.first()),
+        "toBlock": format!("{:#x}", span.last()),
+        "address": filter.addresses.iter().map(|address| format!("{address:#x}")).collect::<Vec<_>>(),
+        "topics": [filter.topic0],
+    }]);
+    let answer: Vec<Value> = endpoint.request("eth_getLogs", &params).await?;
+    read_logs(answer, filter, span).map_err(|text| bad_answer(endpoint, text))
+}
+
+/// The part of a log beside [`RawLog`] that matters: whether it was taken back.
+#[derive(Deserialize)]
+struct Removed {
+    #[serde(default)]
+    removed: bool,
+}
+
+/// Logs as asked for, or what is wrong with the answer.
+fn read_logs(answer: Vec<Value>, filter: &LogFilter, span: BlockSpan) -> Result<Vec<RawLog>, String> {
+    let mut logs = Vec::with_capacity(answer.len());
+    let mut seen = BTreeSet::new();
+    for value in answer {
+        let Removed { removed } =
+            Removed::deserialize(&value).map_err(|error| format!("bad log: {error}"))?;
+        let log: RawLog = serde_json::from_value(value).map_err(|error| format!("bad log: {error}"))?;
+        let at = || format!("log {} of block {}", log.log_index, log.block_number);
+        if removed {
+            return Err(format!("{} was removed by a reorganisation", at()));
+        }
+        if !span.contains(log.block_number) {
+            return Err(format!("{} lies outside blocks {span}", at()));
+        }
+        if !filter.matches(&log) {
+            return Err(format!("{} is not one that was asked for", at()));
+        }
+        if !seen.insert((log.block_number, log.log_index)) {
+            return Err(format!("{} came twice", at()));
+        }
+        logs.push(log);
+    }
+    Ok(logs)
+}
+
+/// One block has one hash, whoever answers.
+fn check_hashes(logs: &[RawLog], hashes: &mut HashMap<u64, B256>) -> Result<(), String> {
+    for log in logs {
+        let known = *hashes.entry(log.block_number).or_insert(log.block_hash);
+        if known != log.block_hash {
+            return Err(format!(
+                "block {} has hash {} here and {known} elsewhere",
+                log.block_number, log.block_hash
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The fields of an RPC block that are kept.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RpcHeader {
+    #[serde(with = "alloy_serde::quantity")]
+    number: u64,
+    hash: B256,
+    parent_hash: B256,
+    #[serde(with = "alloy_serde::quantity")]
+    timestamp: u64,
+}
+
+impl From<RpcHeader> for Header {
+    fn from(header: RpcHeader) -> Self {
+        let RpcHeader { number, hash, parent_hash, timestamp } = header;
+        Self { number, hash, parent_hash, timestamp }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(block: u64, index: u64) -> Value {
+        json!({
+            "address": Address::repeat_byte(1), "topics": [B256::repeat_byte(2)], "data": "0x",
+            "blockNumber": format!("{block:#x}"), "blockHash": B256::repeat_byte(3),
+            "transactionHash": B256::repeat_byte(4), "transactionIndex": "0x0",
+            "logIndex": format!("{index:#x}"), "removed": false, "blockTimestamp": "0x1",
+        })
+    }
+
+    #[test]
+    fn an_answer_is_checked_before_it_is_believed() {
+        let filter = LogFilter::new([Address::repeat_byte(1)], [B256::repeat_byte(2)]);
+        let span = BlockSpan::new(10, 19).unwrap();
+        let read = |answer| read_logs(answer, &filter, span);
+        assert_eq!(read(vec![log(10, 0), log(19, 1)]).unwrap().len(), 2);
+        let with = |key: &str, value: Value| {
+            let mut log = log(10, 0);
+            log[key] = value;
+            vec![log]
+        };
+        for (answer, expected) in [
+            (vec![log(20, 0)], "lies outside blocks 10-19"),
+            (vec![log(10, 0), log(10, 0)], "came twice"),
+            (with("removed", json!(true)), "was removed"),
+            (with("address", json!(Address::ZERO)), "not one that was asked for"),
+            (with("topics", json!([])), "not one that was asked for"),
+            (with("blockNumber", Value::Null), "bad log"),
+        ] {
+            let error = read(answer).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn one_block_has_one_hash() {
+        let filter = LogFilter::new([Address::repeat_byte(1)], [B256::repeat_byte(2)]);
+        let span = BlockSpan::new(10, 19).unwrap();
+        let mut other = log(10, 1);
+        other["blockHash"] = json!(B256::repeat_byte(9));
+        let mut hashes = HashMap::new();
+        check_hashes(&read_logs(vec![log(10, 0)], &filter, span).unwrap(), &mut hashes).unwrap();
+        check_hashes(&read_logs(vec![other], &filter, span).unwrap(), &mut hashes).unwrap_err();
+    }
+
+    #[test]
+    fn a_chain_without_keys_says_which_variable_to_set() {
+        let row = |variable: &str| LeftOut {
+            label: "a".into(),
+            chain: "ethereum".into(),
+            variable: variable.into(),
+        };
+        let error = PoolError::NoEndpoint {
+            chain: "ethereum".into(),
+            left_out: vec![row("ALCHEMY_KEY_1"), row("INFURA_KEY_1")],
+        };
+        assert_eq!(
+            error.to_string(),
+            "chain ethereum has no endpoint whose key is set\nhint: set ALCHEMY_KEY_1 or INFURA_KEY_1 to a key, for example: export ALCHEMY_KEY_1=..."
+        );
+    }
+}

@@ -1,0 +1,8 @@
+//! Whole stages as programs, over simulated chains and their endpoints.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod endpoint;
+mod faults;
+mod real_day;
+mod stages;
+mod table;

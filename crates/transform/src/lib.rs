@@ -1,0 +1,22 @@
+//! Bronze to silver: decodes what the chain answered, joins oracle prices, and says of every gap why it is one.
+//!
+//! ```text
+//! read       bronze objects of a month, each checked against its path, the registry and the day's blocks
+//! prices     every oracle answer of the month; which one a figure uses, or why none
+//! tokens     what token contracts say of themselves over the whole lake
+//! reserves, liquidations, coverage, dimensions      the rows of silver
+//! build      a run: which months, in which order, what is written and what is told
+//! report     the outcome in words
+//! ```
+//! Families are asked through `protocols`; nothing here knows one by name. Nothing here opens a connection: silver
+//! is a function of the lake's bronze and ledger, the registry, the run file and this program's version.
+
+pub mod build;
+pub mod coverage;
+pub mod dimensions;
+pub mod liquidations;
+pub mod prices;
+pub mod read;
+pub mod report;
+pub mod reserves;
+pub mod tokens;
