@@ -25,16 +25,18 @@ demo: build ## four days of two small chains, offline, from recording to panel
 	$(call stage,panel) build --run pipelines/runs/demo.toml $(lake_flag)
 	$(call stage,panel) show --run pipelines/runs/demo.toml $(lake_flag)
 
-# Exit code 1 of `extract` means: done, but some days are missing and listed. Gold then says which and why, so the next
+# Exit code 1 of a stage means: done, but some days are missing and listed. Gold then says which and why, so the next
 # stage may go on. Everything else (2 wrong configuration, 75 run me again) stops make.
+some_missing_is_fine = || { code=$$?; [ $$code -eq 1 ] || exit $$code; }
+
 bronze: ## chain to bronze: the only stage that needs keys and network
-	$(call stage,extract) run --run $(RUN) $(lake_flag) || { code=$$?; [ $$code -eq 1 ] || exit $$code; }
+	$(call stage,extract) run --run $(RUN) $(lake_flag) $(some_missing_is_fine)
 
 silver: ## bronze to silver
-	$(call stage,transform) run --run $(RUN) $(lake_flag)
+	$(call stage,transform) run --run $(RUN) $(lake_flag) $(some_missing_is_fine)
 
 gold: ## silver to gold
-	$(call stage,panel) build --run $(RUN) $(lake_flag)
+	$(call stage,panel) build --run $(RUN) $(lake_flag) $(some_missing_is_fine)
 
 show: ## a look at gold
 	$(call stage,panel) show --run $(RUN) $(lake_flag)

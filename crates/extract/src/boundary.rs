@@ -99,49 +99,21 @@ impl<'a> Boundaries<'a> {
     }
 
     async fn at(&self, instant: i64) -> Result<Boundary, BoundaryError> {
-        let mut low = self.header(0).await?;
-        if time(low) >= instant {
-            return Ok((None, low));
+        let genesis = self.header(0).await?;
+        if time(genesis) >= instant {
+            return Ok((None, genesis));
         }
-        let mut high = self.head;
-        let mut probes = 0;
-        while high.number - low.number > 1 {
-            let probe = self.header(self.next_probe(low, high, instant, probes)).await?;
-            if time(probe) < time(low) || time(probe) > time(high) {
-                return Err(BoundaryError::Disorder { chain: self.chain.name.clone(), low, high: probe });
-            }
-            if time(probe) < instant {
-                low = probe
-            } else {
-                high = probe
-            }
-            probes += 1;
+        let block_seconds = self.chain.block_seconds;
+        let mut search = Search { low: genesis, high: self.head, instant, block_seconds, probes: 0 };
+        while let Some(number) = search.next() {
+            let probe = self.header(number).await?;
+            search.narrow(probe).map_err(|(low, high)| BoundaryError::Disorder {
+                chain: self.chain.name.clone(),
+                low,
+                high,
+            })?;
         }
-        Ok((Some(low), high))
-    }
-
-    /// Where to look next between `low` (before the instant) and `high` (not before it).
-    ///
-    /// First by the line between the two; then by the chain's usual block time from whichever end is nearer in time,
-    /// a little beyond the instant, so that the other end moves close as well; at last by halves.
-    fn next_probe(&self, low: Header, high: Header, instant: i64, probes: u32) -> u64 {
-        let gap = high.number - low.number;
-        let (to_instant, whole) = ((instant - time(low)) as f64, (time(high) - time(low)) as f64);
-        let offset = if probes >= GUESSES {
-            gap / 2
-        } else if probes.is_multiple_of(3) || gap <= 4 {
-            (to_instant / whole.max(1.0) * gap as f64) as u64
-        } else {
-            let from_high = whole - to_instant;
-            let blocks = |seconds: f64| seconds / self.chain.block_seconds;
-            let beyond = |blocks: f64| (blocks * 1.02 + 2.0) as u64;
-            if to_instant <= from_high {
-                beyond(blocks(to_instant))
-            } else {
-                gap.saturating_sub(beyond(blocks(from_high)))
-            }
-        };
-        low.number + offset.clamp(1, gap - 1)
+        Ok((Some(search.low), search.high))
     }
 
     async fn header(&self, number: u64) -> Result<Header, PoolError> {
@@ -154,6 +126,127 @@ impl<'a> Boundaries<'a> {
     }
 }
 
+/// The search for two neighbours around an instant: `low` is before it, `high` is not.
+struct Search {
+    low: Header,
+    high: Header,
+    instant: i64,
+    block_seconds: f64,
+    probes: u32,
+}
+
+impl Search {
+    /// The block to look at next, or `None` when `low` and `high` are neighbours.
+    ///
+    /// First by the line between the two; then by the chain's usual block time from whichever end is nearer in time, a
+    /// little beyond the instant, so that the other end moves close as well; at last by halves.
+    fn next(&self) -> Option<u64> {
+        let gap = self.high.number - self.low.number;
+        if gap <= 1 {
+            return None;
+        }
+        let to_instant = (self.instant - time(self.low)) as f64;
+        let whole = (time(self.high) - time(self.low)) as f64;
+        let offset = if self.probes >= GUESSES {
+            gap / 2
+        } else if self.probes.is_multiple_of(3) || gap <= 4 {
+            (to_instant / whole.max(1.0) * gap as f64) as u64
+        } else {
+            let beyond = |seconds: f64| (seconds / self.block_seconds * 1.02 + 2.0) as u64;
+            let from_high = whole - to_instant;
+            if to_instant <= from_high { beyond(to_instant) } else { gap.saturating_sub(beyond(from_high)) }
+        };
+        Some(self.low.number + offset.clamp(1, gap - 1))
+    }
+
+    /// Takes a header between the two as the new low or high; an error gives two headers whose times are out of order.
+    fn narrow(&mut self, probe: Header) -> Result<(), (Header, Header)> {
+        if time(probe) < time(self.low) {
+            return Err((self.low, probe));
+        }
+        if time(probe) > time(self.high) {
+            return Err((probe, self.high));
+        }
+        *(if time(probe) < self.instant { &mut self.low } else { &mut self.high }) = probe;
+        self.probes += 1;
+        Ok(())
+    }
+}
+
 fn time(header: Header) -> i64 {
     i64::try_from(header.timestamp).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lake::B256;
+    use proptest::prelude::*;
+
+    fn header(number: usize, times: &[u64]) -> Header {
+        Header { number: number as u64, hash: B256::ZERO, parent_hash: B256::ZERO, timestamp: times[number] }
+    }
+
+    fn search(times: &[u64], instant: i64, block_seconds: f64) -> (Search, u32) {
+        let (low, high) = (header(0, times), header(times.len() - 1, times));
+        let mut search = Search { low, high, instant, block_seconds, probes: 0 };
+        while let Some(number) = search.next() {
+            search.narrow(header(number as usize, times)).unwrap();
+        }
+        let probes = search.probes;
+        (search, probes)
+    }
+
+    #[test]
+    fn an_even_chain_takes_few_probes() {
+        let times: Vec<u64> = (0..1_000_000).map(|n| 1_700_000_000 + 12 * n).collect();
+        for instant in [1_700_000_001, 1_703_333_333, 1_706_000_000, 1_711_999_980] {
+            let (found, probes) = search(&times, instant, 12.07);
+            assert!(time(found.low) < instant && instant <= time(found.high));
+            assert!(probes <= 6, "{probes} probes for {instant}");
+        }
+    }
+
+    #[test]
+    fn a_chain_that_changed_its_pace_takes_no_more_than_a_plain_search_would_twice_over() {
+        // Slow for half of its blocks, then four times as fast, with a halt of a day in between.
+        let slow = (0..500_000).map(|n| 1_600_000_000 + 12 * n);
+        let fast = (0..500_000).map(|n| 1_606_000_000 + 86_400 + 3 * n);
+        let times: Vec<u64> = slow.chain(fast).collect();
+        for instant in [1_600_000_500, 1_605_999_999, 1_606_040_000, 1_606_086_400, 1_607_000_000] {
+            let (found, probes) = search(&times, instant, 3.0);
+            assert!(time(found.low) < instant && instant <= time(found.high));
+            assert!(probes <= 40, "{probes} probes for {instant}");
+        }
+    }
+
+    #[test]
+    fn times_out_of_order_are_noticed() {
+        let times = [10, 20, 15, 40, 50];
+        let (low, high) = (header(0, &times), header(4, &times));
+        let mut search = Search { low, high, instant: 18, block_seconds: 10.0, probes: 0 };
+        search.narrow(header(1, &times)).unwrap();
+        search.narrow(Header { number: 1, timestamp: 60, ..header(1, &times) }).unwrap_err();
+    }
+
+    proptest! {
+        #[test]
+        fn neighbours_are_found_on_any_chain(
+            gaps in prop::collection::vec(prop_oneof![8 => 0_u64..3, 3 => 10_u64..15, 1 => 1_000_u64..100_000], 1..400),
+            at in 0.0_f64..1.0,
+            block_seconds in 0.25_f64..20.0,
+        ) {
+            let mut times = vec![1_000_u64];
+            for gap in gaps { times.push(times[times.len() - 1] + gap); }
+            let last = times[times.len() - 1];
+            // The search is for instants after the first block and not after the last.
+            prop_assume!(last > 1_000);
+            let instant = 1_001 + ((last - 1_001) as f64 * at) as i64;
+            let (found, probes) = search(&times, instant, block_seconds);
+            prop_assert_eq!(found.low.number + 1, found.high.number);
+            prop_assert!(time(found.low) < instant && instant <= time(found.high));
+            let plain = times.len().ilog2() + 1;
+            prop_assert!(probes <= GUESSES + plain);
+        }
+    }
 }

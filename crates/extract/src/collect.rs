@@ -54,7 +54,7 @@ pub struct Collected {
     pub asked: BTreeMap<String, BTreeMap<String, u64>>,
     /// Endpoints that were left out, and why.
     pub warnings: Vec<String>,
-    /// Chains that could not begin.
+    /// Chains that could not begin until a person changes something.
     pub unusable: Vec<PoolError>,
     /// Chains on which something was to be done.
     pub chains_tried: usize,
@@ -183,7 +183,8 @@ impl<'a> Collector<'a> {
                     .warnings
                     .extend(pool.rejected.iter().map(|why| format!("endpoint left out: {why}")));
             }
-            Err(error) => collected.unusable.push(error),
+            Err(error) if error.is_configuration() => collected.unusable.push(error),
+            Err(_) => {}
         }
         collected
     }

@@ -13,8 +13,11 @@ use lake::schema::{Kind, Row, Table};
 use lake::store::{Lake, StoreError};
 use object_store::path::Path;
 use polars::prelude::*;
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
+use std::panic::AssertUnwindSafe;
+use std::sync::Once;
 
 /// Why silver could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -318,6 +321,36 @@ pub(crate) enum DecodeError {
 
 /// The named columns of a Parquet file, with days as day numbers and instants as microseconds.
 pub(crate) fn decode(bytes: &[u8], table: &Table, columns: &[&str]) -> Result<DataFrame, DecodeError> {
+    caught(|| decode_or_panic(bytes, table, columns))
+}
+
+thread_local! {
+    static IS_READING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// polars' reader panics on some footers that are out of specification. That is a damaged file, and nothing that a
+/// user should see a backtrace of.
+fn caught<T>(read: impl FnOnce() -> Result<T, DecodeError>) -> Result<T, DecodeError> {
+    static QUIET: Once = Once::new();
+    QUIET.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !IS_READING.get() {
+                usual(info);
+            }
+        }));
+    });
+    IS_READING.set(true);
+    let result = std::panic::catch_unwind(AssertUnwindSafe(read));
+    IS_READING.set(false);
+    result.unwrap_or_else(|panic| {
+        let words = panic.downcast_ref::<&str>().map(|words| (*words).to_owned());
+        let words = words.or_else(|| panic.downcast_ref::<String>().cloned());
+        Err(DecodeError::Unreadable(format!("the reader gave up: {}", words.unwrap_or_default())))
+    })
+}
+
+fn decode_or_panic(bytes: &[u8], table: &Table, columns: &[&str]) -> Result<DataFrame, DecodeError> {
     let unreadable = |error: PolarsError| DecodeError::Unreadable(first_line(&error));
     let mut reader = ParquetReader::new(Cursor::new(bytes)).read_parallel(ParallelStrategy::None);
     let found = reader.schema().map_err(unreadable)?;
@@ -370,4 +403,50 @@ fn frame_type(kind: Kind) -> DataType {
 /// polars adds backtraces and plans below its first line.
 pub(crate) fn first_line(error: &PolarsError) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lake::table_file::parquet_bytes;
+
+    fn coverage() -> Vec<u8> {
+        let row = |csu: &str| Coverage {
+            csu: csu.into(),
+            date: "2024-12-01".parse().unwrap(),
+            dataset: lake::status::Dataset::Tvl,
+            status: lake::status::Status::Collected,
+            reason: None,
+            message: None,
+            calls_planned: Some(3),
+            calls_ok: Some(3),
+            blocks_expected: Some(7),
+            blocks_scanned: None,
+            object: None,
+            sha256: Some("abc".into()),
+        };
+        parquet_bytes(vec![row("a"), row("b")]).unwrap()
+    }
+
+    #[test]
+    fn days_become_day_numbers() {
+        let Ok(frame) = decode(&coverage(), &Coverage::TABLE, COVERAGE) else { panic!("not decoded") };
+        assert_eq!(frame.column("date").unwrap().i32().unwrap().get(0), Some(20_058));
+        assert_eq!(frame.height(), 2);
+    }
+
+    #[test]
+    fn a_file_that_ends_early_is_unreadable() {
+        let whole = coverage();
+        for length in 0..whole.len() {
+            let cut = decode(&whole[..length], &Coverage::TABLE, COVERAGE);
+            assert!(matches!(cut, Err(DecodeError::Unreadable(_))), "cut at {length}");
+        }
+    }
+
+    #[test]
+    fn a_reader_that_panics_is_an_unreadable_file() {
+        let caught = caught(|| Option::<usize>::None.map_or_else(|| panic!("no such chunk"), Ok));
+        assert!(matches!(caught, Err(DecodeError::Unreadable(why)) if why.contains("no such chunk")));
+    }
 }

@@ -11,6 +11,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
+use futures::StreamExt;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io;
@@ -193,8 +194,13 @@ fn response(reply: Reply) -> Response {
         Some(length) => {
             let mut sent = Bytes::from(reply.body);
             sent.truncate(length);
-            let broken = io::Error::from(io::ErrorKind::ConnectionAborted);
-            Body::from_stream(futures::stream::iter([Ok(sent), Err(broken)]))
+            // The break comes after a pause in which what was sent leaves the machine: else nothing would arrive.
+            let sent = futures::stream::once(async { Ok(sent) });
+            let broken = futures::stream::once(async {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                Err(io::Error::from(io::ErrorKind::ConnectionAborted))
+            });
+            Body::from_stream(sent.chain(broken))
         }
     };
     let mut response = Response::new(body);

@@ -49,11 +49,7 @@ impl Sources<'_> {
     }
 
     /// The rows of these tasks, given what the ledger says of those that need it.
-    pub fn rows(
-        self,
-        tasks: &BTreeSet<Task>,
-        ledger: &BTreeMap<Task, Object<LedgerEntry>>,
-    ) -> Vec<Coverage> {
+    pub fn rows(self, tasks: &BTreeSet<Task>, ledger: &BTreeMap<Task, Object<LedgerEntry>>) -> Vec<Coverage> {
         tasks.iter().filter_map(|task| self.row(task, ledger.get(task))).collect()
     }
 
@@ -89,7 +85,10 @@ impl Sources<'_> {
             calls_planned: found.calls.map(|calls| calls.planned),
             calls_ok: found.calls.map(|calls| calls.ok),
             blocks_expected: expected.filter(|_| scan),
-            blocks_scanned: found.blocks_scanned.or(has_none.then_some(0)).filter(|_| scan && expected.is_some()),
+            blocks_scanned: found
+                .blocks_scanned
+                .or(has_none.then_some(0))
+                .filter(|_| scan && expected.is_some()),
             object: found.object.as_ref().map(|(path, _)| path.clone()),
             sha256: found.object.map(|(_, sha256)| sha256),
         })

@@ -30,7 +30,12 @@ pub fn csus(registry: &Registry) -> Result<Vec<CsuRow>, UnknownFamily> {
     let mut rows = Vec::new();
     for csu in registry.csus() {
         let family = protocols::family(&csu.family).ok_or_else(|| UnknownFamily {
-            file: registry.directory().join("csus").join(format!("{}.toml", csu.family)).display().to_string(),
+            file: registry
+                .directory()
+                .join("csus")
+                .join(format!("{}.toml", csu.family))
+                .display()
+                .to_string(),
             family: csu.family.clone(),
             known: protocols::FAMILIES.iter().map(|family| family.name()).collect::<Vec<_>>().join(", "),
         })?;

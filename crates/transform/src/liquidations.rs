@@ -50,7 +50,8 @@ pub fn rows(
     let (mut legs, mut rejects) = (Vec::new(), Vec::new());
     for (key, object) in &month.logs {
         let Some(day) = object.sound() else { continue };
-        let Some((csu, chain)) = registry.csu(&key.0).and_then(|csu| Some((csu, registry.chain_of(csu)?))) else {
+        let Some((csu, chain)) = registry.csu(&key.0).and_then(|csu| Some((csu, registry.chain_of(csu)?)))
+        else {
             continue;
         };
         conserved(day).map_err(|lost| LogsLost {
@@ -148,11 +149,7 @@ struct DayEnd<'a> {
 impl<'a> DayEnd<'a> {
     fn of(day: &'a SnapshotDay) -> Option<Self> {
         let snapshot = day.snapshot.as_ref().ok()?;
-        Some(Self {
-            block: day.block.number,
-            own: OwnFeeds::of(&snapshot.prices),
-            tokens: &snapshot.tokens,
-        })
+        Some(Self { block: day.block.number, own: OwnFeeds::of(&snapshot.prices), tokens: &snapshot.tokens })
     }
 }
 

@@ -1,2 +1,110 @@
-//! placeholder
-fn main() {}
+//! `transform`: bronze to silver.
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use lake::day::Day;
+use lake::run::{Overrides, Run};
+use std::io::Write;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// Bronze to silver: decodes what the chain answered, prices it at on-chain oracle prices of its own block, and writes
+/// Parquet tables. Needs no network and no key.
+#[derive(Parser)]
+#[command(name = "transform", version, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build the silver of a run's months
+    ///
+    /// Builds reserve_day, liquidation, reject, price, day_block and coverage for every month that the run's days lie
+    /// in, and the tables csu and token, under silver/ in the lake. A month is built from all bronze objects that the
+    /// lake has of it for the CSUs of the run's registry, so runs that share a lake do not undo each other. The same
+    /// lake, registry and run give the same bytes; a file is written only when its bytes differ.
+    ///
+    /// A gap is never a zero: the coverage table says of every CSU, day and dataset what became of it and why.
+    #[command(after_long_help = "\
+Exit codes:
+  0  everything of the run is there, or cannot be (not deployed, retired, no block, unsupported)
+  1  silver was built; some of the run is missing or an object is of no use, and is listed
+  2  could not run; nothing was built
+
+Examples:
+  transform run --run pipelines/runs/demo.toml
+  transform run --run pipelines/runs/2024-12.toml --lake /data/lake --from 2024-12-01 --to 2024-12-07
+  transform run --run pipelines/runs/2024-12.toml --csu 'aave_v3_*' --csu chain:base --json > silver.json
+
+RUST_LOG=info tells what is read while it is read.")]
+    Run(RunArgs),
+}
+
+#[derive(Args)]
+struct RunArgs {
+    /// Run file: days, CSUs, registry and lake
+    #[arg(long, value_name = "FILE")]
+    run: PathBuf,
+    /// Lake to work in, instead of the run file's: a directory or a URL
+    #[arg(long, value_name = "URL")]
+    lake: Option<String>,
+    /// First day, instead of the run file's
+    #[arg(long, value_name = "DAY")]
+    from: Option<Day>,
+    /// Last day, instead of the run file's
+    #[arg(long, value_name = "DAY")]
+    to: Option<Day>,
+    /// CSU, pattern, family:NAME or chain:NAME, instead of the run file's; may be given several times
+    #[arg(long, value_name = "NAME")]
+    csu: Vec<String>,
+    /// Decoding threads [default: one a processor]
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+    /// Print a summary as JSON on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn")))
+        .with_writer(std::io::stderr)
+        .without_time()
+        .with_target(false)
+        .init();
+    let Command::Run(args) = cli.command;
+    match run(args) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            // The errors of the house carry their hint on a line of its own.
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Builds, reports, and says whether everything is there.
+fn run(args: RunArgs) -> Result<bool> {
+    let overrides = Overrides { lake: args.lake, from: args.from, to: args.to, csus: args.csu };
+    let run = Run::load(&args.run, &overrides)?;
+    let lake = run.open_lake()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the threads that read the lake")?;
+    let summary = runtime.block_on(transform::build::run(&run, &lake, args.jobs.map(NonZeroUsize::get)))?;
+    eprint!("{}", transform::report::text(&summary)?);
+    if args.json {
+        let mut out = std::io::stdout().lock();
+        serde_json::to_writer_pretty(&mut out, &summary).context("cannot write the summary to stdout")?;
+        out.write_all(b"\n").context("cannot write the summary to stdout")?;
+    }
+    Ok(summary.is_complete())
+}

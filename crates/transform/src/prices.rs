@@ -219,7 +219,10 @@ impl PriceBook {
             unit: answer.unit.as_ref().ok().copied(),
             quote: answer.quote,
             // Seconds that no column holds are no time.
-            updated_at: answer.updated_at.and_then(|time| i64::try_from(time).ok()).filter(|time| *time < 1 << 40),
+            updated_at: answer
+                .updated_at
+                .and_then(|time| i64::try_from(time).ok())
+                .filter(|time| *time < 1 << 40),
             block_time,
             price: price(answer),
             is_selected: false,

@@ -199,9 +199,9 @@ impl Month {
         fn entries<T>(
             objects: &BTreeMap<NameAndDay, Object<T>>,
         ) -> impl Iterator<Item = (&str, (&str, Option<&Flaw>))> {
-            objects.values().map(|object| {
-                (object.path.as_str(), (object.sha256.as_str(), object.content.as_ref().err()))
-            })
+            objects
+                .values()
+                .map(|object| (object.path.as_str(), (object.sha256.as_str(), object.content.as_ref().err())))
         }
         entries(&self.blocks).chain(entries(&self.snapshots)).chain(entries(&self.logs)).collect()
     }
@@ -251,7 +251,9 @@ pub async fn list(lake: &Lake, registry: &Registry) -> Result<BTreeMap<String, L
                 Some((dataset, csu, date)) => {
                     months.entry(date.month()).or_default().ledger.insert(((csu, date), dataset));
                 }
-                None => tracing::warn!(%path, "is the path of no object that the lake knows, and is left alone"),
+                None => {
+                    tracing::warn!(%path, "is the path of no object that the lake knows, and is left alone")
+                }
             },
         }
     }
@@ -390,11 +392,7 @@ fn day_of_chain(expected: Expected<'_>, chain: &str, date: Day, found: &DayOfCha
     same("a day that ends at", &found.day_end, &window.end)
 }
 
-fn day_blocks(
-    expected: Expected<'_>,
-    (chain, date): &NameAndDay,
-    bytes: &[u8],
-) -> Result<DayBlocks, Flaw> {
+fn day_blocks(expected: Expected<'_>, (chain, date): &NameAndDay, bytes: &[u8]) -> Result<DayBlocks, Flaw> {
     let blocks = DayBlocks::from_bytes(bytes)?;
     day_of_chain(expected, chain, *date, &blocks.day)?;
     for header in [blocks.before, blocks.first, blocks.last, Some(blocks.after)].into_iter().flatten() {
@@ -479,8 +477,8 @@ impl OfCsu<'_> {
         for read in &record.reads {
             let ends = [blocks.first, blocks.last].into_iter().flatten();
             for end in ends.filter(|end| end.number == read.block.number) {
-                if *end != read.block {
-                    let (found, there) = (named(&read.block), named(end));
+                if end != read.block {
+                    let (found, there) = (named(&read.block), named(&end));
                     return Err(contradiction(format!("a log is of {found}, the day has {there}")));
                 }
             }

@@ -19,12 +19,18 @@ pub fn is_excluded(registry: &Registry, chain: &str, token: Address) -> bool {
 }
 
 /// The rows of a month.
-pub fn rows(registry: &Registry, month: &Month, tokens: &TokenBook, prices: &mut PriceBook) -> Vec<ReserveDay> {
+pub fn rows(
+    registry: &Registry,
+    month: &Month,
+    tokens: &TokenBook,
+    prices: &mut PriceBook,
+) -> Vec<ReserveDay> {
     let mut rows = Vec::new();
     for ((csu, date), object) in &month.snapshots {
         let Some(day) = object.sound() else { continue };
         let Ok(snapshot) = &day.snapshot else { continue };
-        let Some((csu, chain)) = registry.csu(csu).and_then(|csu| Some((csu, registry.chain_of(csu)?))) else {
+        let Some((csu, chain)) = registry.csu(csu).and_then(|csu| Some((csu, registry.chain_of(csu)?)))
+        else {
             continue;
         };
         let at = At { chain_id: chain.chain_id, block: day.block.number };

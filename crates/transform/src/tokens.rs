@@ -4,10 +4,10 @@
 //! decimals change is an error, because every amount before or after would be off by a power of ten.
 
 use crate::read::Month;
+use lake::Address;
 use lake::day::Day;
 use lake::registry::{Pricing, Registry};
 use lake::schema::silver::TokenRow;
-use lake::Address;
 use protocols::TokenAnswer;
 use protocols::token::item;
 use std::collections::BTreeMap;
@@ -33,7 +33,8 @@ impl TokenBook {
         for ((csu, date), object) in &month.snapshots {
             let Some(day) = object.sound() else { continue };
             let Ok(snapshot) = &day.snapshot else { continue };
-            sightings.extend(snapshot.tokens.iter().map(|token| (*date, csu.as_str(), day.block.number, token)));
+            sightings
+                .extend(snapshot.tokens.iter().map(|token| (*date, csu.as_str(), day.block.number, token)));
         }
         for ((csu, date), object) in &month.logs {
             for (number, event) in object.sound().into_iter().flat_map(|day| &day.events) {
@@ -109,8 +110,11 @@ mod tests {
     #[test]
     fn the_first_decimals_stay_and_the_change_is_told() {
         let token = Address::repeat_byte(1);
-        let answer =
-            |decimals, symbol: Option<&str>| TokenAnswer { token, symbol: symbol.map(str::to_owned), decimals };
+        let answer = |decimals, symbol: Option<&str>| TokenAnswer {
+            token,
+            symbol: symbol.map(str::to_owned),
+            decimals,
+        };
         let mut book = TokenBook::default();
         let day = |text: &str| text.parse::<Day>().unwrap();
         book.see("ethereum", day("2024-12-01"), &answer(None, None));

@@ -8,6 +8,7 @@ use crate::rpc::classify::Verdict;
 use crate::rpc::endpoint::{Endpoint, Refusal};
 use crate::rpc::providers::{EndpointConfig, LeftOut};
 use crate::rpc::recording::{Recorder, RecordingError};
+use alloy_primitives::U64;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use lake::bronze::{Header, LogFilter, RawLog};
@@ -34,13 +35,16 @@ pub enum PoolError {
         /// Rows whose variable is not set.
         left_out: Vec<LeftOut>,
     },
-    /// All endpoints serve other chains, or do not say which.
-    #[error("chain {chain} has no endpoint that serves it{}", lines(refusals))]
+    /// Endpoints answer, but serve other chains.
+    #[error(
+        "chain {chain} has no endpoint that serves it{}\nhint: mend `url` or `chain` in the providers file",
+        lines(refusals)
+    )]
     WrongChain {
         /// Chain.
         chain: String,
         /// What each said.
-        refusals: Vec<String>,
+        refusals: Vec<Refusal>,
     },
     /// The contract's own answer.
     #[error("the call reverted")]
@@ -76,6 +80,11 @@ impl From<RecordingError> for PoolError {
 }
 
 impl PoolError {
+    /// Whether a person must change something before it can work: no other run will fare better.
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::NoEndpoint { .. } | Self::WrongChain { .. } | Self::Recording { .. })
+    }
+
     /// The word for the ledger.
     pub fn reason(&self) -> Reason {
         match self {
@@ -128,7 +137,7 @@ pub struct Pool {
     chain: String,
     endpoints: Vec<Arc<Endpoint>>,
     /// Endpoints that were left out after being asked for their chain id, and why.
-    pub rejected: Vec<String>,
+    pub rejected: Vec<Refusal>,
 }
 
 /// Which blocks of a scan are there, and what they hold.
@@ -165,22 +174,27 @@ impl Pool {
             return Err(PoolError::NoEndpoint { chain: chain.name.clone(), left_out });
         }
         let mut pool = Self { chain: chain.name.clone(), endpoints: Vec::new(), rejected: Vec::new() };
+        let mut serves_another = false;
         for endpoint in endpoints {
-            let told = endpoint.request::<String>("eth_chainId", &json!([])).await;
-            match told.map(|text| u64::from_str_radix(text.trim_start_matches("0x"), 16)) {
-                Ok(Ok(id)) if id == chain.chain_id => pool.endpoints.push(endpoint),
-                Ok(id) => pool.rejected.push(format!(
-                    "{}: serves chain id {}, but {} is {} in the registry",
-                    endpoint.label(),
-                    id.map_or_else(|_| "(unreadable)".to_owned(), |id| id.to_string()),
-                    chain.name,
-                    chain.chain_id
-                )),
-                Err(refusal) => pool.rejected.push(refusal.to_string()),
+            match endpoint.request::<U64>("eth_chainId", &json!([])).await {
+                Ok(id) if id == U64::from(chain.chain_id) => pool.endpoints.push(endpoint),
+                Ok(id) => {
+                    serves_another = true;
+                    let text = format!(
+                        "serves chain id {id}, but {} is {} in the registry",
+                        chain.name, chain.chain_id
+                    );
+                    pool.rejected.push(bad_answer(&endpoint, text));
+                }
+                Err(refusal) => pool.rejected.push(refusal),
             }
         }
         if pool.endpoints.is_empty() {
-            return Err(PoolError::WrongChain { chain: pool.chain, refusals: pool.rejected });
+            let (chain, refusals) = (pool.chain, pool.rejected);
+            return Err(match serves_another {
+                true => PoolError::WrongChain { chain, refusals },
+                false => PoolError::Refused { chain, method: "eth_chainId".to_owned(), refusals },
+            });
         }
         Ok(pool)
     }

@@ -1,0 +1,26 @@
+//! `extract` as a process: over the demo's recording, and on input that is wrong.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod bad_input;
+mod demo;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
+}
+
+/// `extract run` over the demo's run file with a lake of its own and further arguments.
+fn extract_demo(lake: &Path, more: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_extract"))
+        .current_dir(repository())
+        .args(["run", "--run", "pipelines/runs/demo.toml", "--lake", lake.to_str().unwrap()])
+        .args(more)
+        .output()
+        .unwrap()
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
