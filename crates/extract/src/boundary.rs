@@ -32,15 +32,23 @@ pub enum BoundaryError {
     #[error(transparent)]
     Pool(#[from] PoolError),
     /// Headers that contradict each other.
-    #[error("{chain}: block {} has timestamp {}, yet block {} has {}", low.number, low.timestamp, high.number, high.timestamp)]
+    #[error("{chain}: {disorder}")]
     Disorder {
         /// Chain.
         chain: String,
-        /// Earlier block.
-        low: Header,
-        /// Later block.
-        high: Header,
+        /// The two headers.
+        disorder: Disorder,
     },
+}
+
+/// Two blocks whose times are out of order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("block {} has timestamp {}, yet block {} has {}", earlier.0, earlier.1, later.0, later.1)]
+pub struct Disorder {
+    /// Number and timestamp of the earlier block.
+    earlier: (u64, u64),
+    /// Number and timestamp of the later block.
+    later: (u64, u64),
 }
 
 fn utc(seconds: i64) -> String {
@@ -107,11 +115,9 @@ impl<'a> Boundaries<'a> {
         let mut search = Search { low: genesis, high: self.head, instant, block_seconds, probes: 0 };
         while let Some(number) = search.next() {
             let probe = self.header(number).await?;
-            search.narrow(probe).map_err(|(low, high)| BoundaryError::Disorder {
-                chain: self.chain.name.clone(),
-                low,
-                high,
-            })?;
+            search
+                .narrow(probe)
+                .map_err(|disorder| BoundaryError::Disorder { chain: self.chain.name.clone(), disorder })?;
         }
         Ok((Some(search.low), search.high))
     }
@@ -159,13 +165,17 @@ impl Search {
         Some(self.low.number + offset.clamp(1, gap - 1))
     }
 
-    /// Takes a header between the two as the new low or high; an error gives two headers whose times are out of order.
-    fn narrow(&mut self, probe: Header) -> Result<(), (Header, Header)> {
+    /// Takes a header between the two as the new low or high.
+    fn narrow(&mut self, probe: Header) -> Result<(), Disorder> {
+        let out_of_order = |earlier: Header, later: Header| Disorder {
+            earlier: (earlier.number, earlier.timestamp),
+            later: (later.number, later.timestamp),
+        };
         if time(probe) < time(self.low) {
-            return Err((self.low, probe));
+            return Err(out_of_order(self.low, probe));
         }
         if time(probe) > time(self.high) {
-            return Err((probe, self.high));
+            return Err(out_of_order(probe, self.high));
         }
         *(if time(probe) < self.instant { &mut self.low } else { &mut self.high }) = probe;
         self.probes += 1;

@@ -36,7 +36,8 @@ pub enum WireError {
     Body(String),
     /// A request that is not in the recording.
     #[error(
-        "the request is not in the recording {file}: {method} {params}\nhint: the recording fits one version of the call plan; make it again with `make record-demo`"
+        "the request is not in the recording {file}, which fits one version of the call plan \
+         (`make record-demo` makes it again): {method} {params}"
     )]
     NotRecorded {
         /// The recording.
