@@ -108,7 +108,18 @@ struct ChainDay {
 /// What the events of a CSU's family can tell.
 struct Abilities {
     names_borrowers: bool,
-    tells_bad_debt: bool,
+    bad_debt: BadDebtEvents,
+}
+
+/// Whether a CSU's events tell of bad debt (silver's `bad_debt_method`).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum BadDebtEvents {
+    /// Every contract version's do.
+    Always,
+    /// Only those of a contract version that keeps a deficit.
+    WithDeficit,
+    /// They do not.
+    Never,
 }
 
 impl Known {
@@ -175,7 +186,10 @@ impl Known {
         let block_ts = of_chain.and_then(|day| day.last_block_ts);
         let sizes = stocks.as_ref();
         let totals = stocks.as_ref().map(Totals::of).unwrap_or_default();
-        let liquidations = flows.as_ref().map(|flows| Liquidations::of(flows, abilities)).unwrap_or_default();
+        let liquidations = flows
+            .as_ref()
+            .map(|flows| Liquidations::of(flows, abilities, stocks.as_ref()))
+            .unwrap_or_default();
         Ok(PanelDaily {
             csu: csu.id.clone(),
             csu_num: csu.num,
@@ -371,18 +385,22 @@ struct Liquidations {
 }
 
 impl Liquidations {
-    fn of(of: &Flows, abilities: Option<&Abilities>) -> Self {
+    fn of(of: &Flows, abilities: Option<&Abilities>, stocks: Option<&Stocks>) -> Self {
         let priced = |value: f64| (of.n_unpriced == 0).then_some(value);
-        let can = |ability: fn(&Abilities) -> bool| abilities.is_some_and(ability);
+        let tells_bad_debt = abilities.is_some_and(|can| match can.bad_debt {
+            BadDebtEvents::Always => true,
+            BadDebtEvents::WithDeficit => stocks.is_some_and(|stocks| stocks.keeps_deficit),
+            BadDebtEvents::Never => false,
+        });
         // Shares among liquidators say nothing when one of them has no name.
         let spread = (of.n_unpriced == 0 && of.n_unnamed == 0).then_some(of.by_liquidator);
         Self {
-            borrowers: can(|can| can.names_borrowers).then_some(of.borrowers),
+            borrowers: abilities.is_some_and(|can| can.names_borrowers).then_some(of.borrowers),
             debt_usd: priced(of.debt),
             coll_usd: priced(of.collateral),
             bonus_usd: priced(of.collateral - of.debt),
             max_usd: of.largest.and_then(priced),
-            bad_debt_usd: priced(of.bad_debt).filter(|_| can(|can| can.tells_bad_debt)),
+            bad_debt_usd: priced(of.bad_debt).filter(|_| tells_bad_debt),
             hhi: spread.and_then(|spread| spread.hhi()),
             top1: spread.and_then(|spread| spread.top1()),
             priced_share: ratio(of.n_priced.into(), of.count.into()),
@@ -488,7 +506,11 @@ fn abilities(silver: &Silver) -> PolarsResult<BTreeMap<String, Abilities>> {
     for row in cells.rows() {
         let abilities = Abilities {
             names_borrowers: cells.boolean("has_borrower", row)?.unwrap_or_default(),
-            tells_bad_debt: cells.text("bad_debt_method", row)?.is_some_and(|method| method != "none"),
+            bad_debt: match cells.text("bad_debt_method", row)?.as_deref() {
+                Some("event" | "estimate") => BadDebtEvents::Always,
+                Some("event_if_deficit") => BadDebtEvents::WithDeficit,
+                _ => BadDebtEvents::Never,
+            },
         };
         csus.insert(cells.text("csu", row)?.unwrap_or_default(), abilities);
     }

@@ -18,9 +18,9 @@ Exit codes:
      (dictionary --check: some pages are stale)
   2  cannot run: the run file, the registry, the lake or silver is not as it must be
 
-The panel is gold/panel_daily.parquet in the run's lake, with panel_daily.csv beside it. It has one row for every CSU
-and every day of the run. A figure is null unless a status word says that it was measured; docs/dictionary tells the
-unit, the meaning and the null rule of every column. Nothing here asks an RPC endpoint.";
+The panel is gold/panel_daily.parquet in the run's lake, with panel_daily.csv beside it. It has one row for every \
+CSU and every day of the run. A figure is null unless a status word says that it was measured; docs/dictionary tells \
+the unit, the meaning and the null rule of every column. Nothing here asks an RPC endpoint.";
 
 /// Silver to gold: builds, documents and shows the daily panel of CSUs.
 #[derive(Parser)]
@@ -40,7 +40,7 @@ enum Command {
     /// to standard error.
     #[command(after_help = "Examples:
   panel build --run pipelines/runs/2024-12.toml
-  panel build --run pipelines/runs/2024-12.toml --csu aave_v3_ethereum --from 2024-12-01 --to 2024-12-07 --json")]
+  panel build --run pipelines/runs/2024-12.toml --csu 'aave_v3_*' --to 2024-12-07")]
     Build(RunArgs),
     /// Print the panel as a table for people.
     ///

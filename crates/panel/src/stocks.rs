@@ -38,6 +38,8 @@ pub(crate) struct Stocks {
     pub(crate) reserves: Option<f64>,
     /// USD of booked bad debt; `None` when no reserve tells.
     pub(crate) deficit: Option<f64>,
+    /// Whether the contracts keep a figure for booked bad debt.
+    pub(crate) keeps_deficit: bool,
     /// Parts of `supplied` and `borrowed` in stablecoins, USD.
     pub(crate) stable_supplied: f64,
     /// See `stable_supplied`.
@@ -161,6 +163,7 @@ pub(crate) fn stocks(silver: &Silver, csus: LazyFrame) -> PolarsResult<BTreeMap<
         };
         of.deficit =
             if cells.count("deficit_known", row)? == 0 { None } else { Some(amount("deficit_usd")?) };
+        of.keeps_deficit = cells.count("deficit_kept", row)? > 0;
         of.stable_supplied = amount("stable_supplied")?;
         of.stable_borrowed = amount("stable_borrowed")?;
         of.supply_interest = unless("no_supply_rate", "supply_interest")?;
@@ -276,6 +279,7 @@ fn gaps(counted: LazyFrame) -> LazyFrame {
         how_many(col("is_funded").and(col("reserves_usd").is_null())).alias("no_reserves"),
         how_many(col("reserves_usd").is_not_null()).alias("reserves_known"),
         how_many(col("deficit_usd").is_not_null()).alias("deficit_known"),
+        how_many(col("deficit_raw").is_not_null()).alias("deficit_kept"),
         how_many(no_rate("supplied", "supply_apr")).alias("no_supply_rate"),
         how_many(no_rate("borrowed", "borrow_apr")).alias("no_borrow_rate"),
         how_many(no_rate("stable_supplied", "supply_apr")).alias("no_stable_supply_rate"),

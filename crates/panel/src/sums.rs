@@ -23,7 +23,7 @@ pub(crate) fn ordered_sums(sorted: &DataFrame, keys: &[&str], columns: &[&str]) 
             heads.push(row as IdxSize);
         }
     }
-    let names: Vec<_> = keys.iter().copied().collect();
+    let names = keys.to_vec();
     let mut summed =
         sorted.select(names)?.take(&IdxCa::from_vec(PlSmallStr::from_static("head"), heads.clone()))?;
     for name in columns {

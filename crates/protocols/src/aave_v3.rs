@@ -12,6 +12,8 @@
 //! | deficit | `getReserveDeficit` | from 3.3; a revert means that the version keeps none |
 //! | price | `oracle.getAssetPrice / BASE_CURRENCY_UNIT` | US dollars when `BASE_CURRENCY` is zero |
 //!
+//! The market is the pool: one a CSU, with many reserves.
+//!
 //! Accounting identity: `supplied + reserves = available + borrowed + unbacked + deficit`, up to rounding, donations
 //! to the aToken (3.0) and the treasury's share of the interest since the reserve was last touched.
 
@@ -131,7 +133,7 @@ impl Family for AaveV3 {
     }
 
     fn gives(&self) -> Gives {
-        Gives { borrower: true, debt_amount: true, bad_debt: BadDebt::Event }
+        Gives { borrower: true, debt_amount: true, bad_debt: BadDebt::EventIfDeficit }
     }
 
     fn discover(&self, csu: &Csu, answers: &Answers<'_>) -> Result<Discovery, DiscoveryError> {
@@ -276,12 +278,12 @@ impl Family for AaveV3 {
     fn read_logs(&self, _csu: &Csu, logs: &[RawLog]) -> Vec<LogReading> {
         let events: Vec<Result<Event, String>> = logs.iter().map(read_event).collect();
         let readings = logs.iter().zip(&events).enumerate().map(|(index, (log, event))| {
-            let leg = |event, market: Address, liquidation, borrower| Leg {
+            let leg = |event, liquidation, borrower| Leg {
                 block_number: log.block_number,
                 log_index: log.log_index,
                 leg: 0,
                 event,
-                market_id: item(market),
+                market_id: item(log.address),
                 liquidation,
                 liquidator: None,
                 borrower: Some(borrower),
@@ -296,7 +298,7 @@ impl Family for AaveV3 {
                     debt: Some((call.debtAsset, call.debtToCover)),
                     collateral: Some((call.collateralAsset, call.liquidatedCollateralAmount)),
                     flags: if call.receiveAToken { vec!["receive_a_token"] } else { Vec::new() },
-                    ..leg("LiquidationCall", call.debtAsset, liquidation_of(call), call.user)
+                    ..leg("LiquidationCall", liquidation_of(call), call.user)
                 })),
                 Ok(Event::Deficit(deficit)) => {
                     let cause = liquidation_that_caused(deficit, log, &logs[index..], &events[index..]);
@@ -306,7 +308,7 @@ impl Family for AaveV3 {
                     LogReading::Leg(Box::new(Leg {
                         bad_debt: Some((deficit.debtAsset, deficit.amountCreated)),
                         flags,
-                        ..leg("DeficitCreated", deficit.debtAsset, liquidation, deficit.user)
+                        ..leg("DeficitCreated", liquidation, deficit.user)
                     }))
                 }
                 Err(why) => LogReading::Reject {
@@ -541,7 +543,7 @@ fn reserve_figures(csu: &Csu, answers: &Answers<'_>, asset: Address) -> ReserveF
     let ray = |rate: u128| ratio(U256::from(rate), RAY);
     let has_stable_debt = data.as_ref().is_some_and(|data| !is_without_stable_debt(answers, data));
     ReserveFigures {
-        market_id: id,
+        market_id: answers.contract(key::LIST, "").map(item).unwrap_or_default(),
         token: asset,
         role: if is_minted { Role::Minted } else { Role::Reserve },
         supplied,

@@ -76,8 +76,11 @@ pub struct Gives {
 /// How bad debt is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BadDebt {
-    /// From an event, where the contract version has one.
+    /// From an event.
     Event,
+    /// From an event that only some contract versions have: those that keep a figure for booked bad debt, which the
+    /// day's snapshot shows.
+    EventIfDeficit,
     /// Computed from other figures of the event.
     Estimate,
     /// Not at all.
@@ -89,6 +92,7 @@ impl BadDebt {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Event => "event",
+            Self::EventIfDeficit => "event_if_deficit",
             Self::Estimate => "estimate",
             Self::None => "none",
         }

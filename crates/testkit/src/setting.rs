@@ -84,7 +84,8 @@ impl Setting {
         self.path().join("lakes").join(name)
     }
 
-    /// Writes a providers file and says where it is.
+    /// Writes a providers file and says where it is. Its endpoints may be asked as fast as they answer: the default
+    /// pace is that of a free public endpoint, and a test would spend its time waiting.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -94,7 +95,7 @@ impl Setting {
             .map(|Endpoint { label, chain, url, log_window }| {
                 format!(
                     "[[endpoint]]\nlabel = \"{label}\"\noperator = \"{label}\"\nchain = \"{chain}\"\n\
-                     url = \"{url}\"\nlog_window = {log_window}\nsource = \"simulated\"\n\n"
+                     url = \"{url}\"\nlog_window = {log_window}\nrequests_per_second = 10000.0\nsource = \"simulated\"\n\n"
                 )
             })
             .collect();

@@ -345,7 +345,7 @@ mod tests {
     }
 
     fn leg(log_index: u64, leg: u32) -> LogReading {
-        LogReading::Leg(Leg {
+        LogReading::Leg(Box::new(Leg {
             block_number: 7,
             log_index,
             leg,
@@ -358,7 +358,7 @@ mod tests {
             collateral: None,
             bad_debt: None,
             flags: Vec::new(),
-        })
+        }))
     }
 
     #[test]

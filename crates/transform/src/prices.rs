@@ -458,4 +458,15 @@ mod tests {
         assert_eq!(book.select(AT, TOKEN, &own), Err(NoPrice::Conflict));
         assert_eq!((book.rows().len(), book.conflicts().len()), (1, 2));
     }
+
+    #[test]
+    fn one_block_number_with_two_hashes_is_an_error() {
+        let mut book = PriceBook::default();
+        add(&mut book, "one", &[answer(5, 2)]);
+        let block = Header { number: 7, hash: B256::repeat_byte(1), parent_hash: B256::ZERO, timestamp: 100 };
+        let date = "2024-12-01".parse().unwrap();
+        book.add(Origin { chain_id: 1, chain: "ethereum", date, block, path: "two", sha256: "two" }, &[]);
+        let [conflict] = <[String; 1]>::try_from(book.conflicts().to_vec()).unwrap();
+        assert!(conflict.contains("in one") && conflict.contains("in two"), "{conflict}");
+    }
 }

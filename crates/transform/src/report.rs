@@ -13,6 +13,9 @@ const NAMED: usize = 20;
 pub fn text(summary: &Summary) -> Result<String, fmt::Error> {
     let mut text = String::new();
     section(&mut text, "missing", &summary.missing, |out, gap| write!(out, "{}", Line(gap)))?;
+    if !summary.missing.is_empty() {
+        writeln!(text, "hint: extract run tries again what is missing")?;
+    }
     section(&mut text, "of no use", &summary.bad_objects, |out, bad| {
         write!(out, "{}: {}", bad.path, bad.why)
     })?;

@@ -21,13 +21,13 @@ table! {
         col snap_status: Status, "", "What became of the snapshot at the day's last block.";
         col usd_status: UsdStatus, "", "Whether every non-zero reserve has a price.";
         col liq_status: Status, "", "What became of the scan of the day's blocks for liquidations.";
-        col quality_flags: String, "", "Remarks, separated by semicolons.";
+        col quality_flags: String, "", "Remarks of the reserves and liquidations, excluded:N and rejects:N, separated by semicolons.";
         col day_hours: i32, "hours", "Length of the day: 23, 24 or 25.";
         col block_number: Option<i64>, "block", "Snapshot block.", null "boundaries not collected, or no block in the day";
         col block_ts: Option<Seconds>, "UTC", "Time of the snapshot block.", null "as block_number";
         col snap_lag_s: Option<i32>, "seconds", "End of the day minus time of the snapshot block.", null "as block_number";
         col age_days: Option<i32>, "days", "Days since the deployment, negative before it.", null "day of deployment not known";
-        col n_markets: Option<i32>, "", "Number of markets.", null "snap_status is not collected";
+        col n_markets: Option<i32>, "", "Number of markets: pools, cTokens, Comets, vaults.", null "snap_status is not collected";
         col n_reserves: Option<i32>, "", "Number of reserves.", null "snap_status is not collected";
         col n_reserves_unpriced: Option<i32>, "", "Reserves with a balance and without a price.", null "snap_status is not collected";
         col supplied_usd: Option<f64>, "USD", "Claims of suppliers of lendable reserves, with accrued interest.", null "snap_status is not collected, or usd_status is not complete";
@@ -62,7 +62,7 @@ table! {
         col liq_bonus_usd: Option<f64>, "USD", "liq_coll_usd - liq_debt_usd.", null "as liq_debt_usd";
         col liq_max_usd: Option<f64>, "USD", "Debt repaid in the largest liquidation.", null "as liq_debt_usd, or liq_count is 0";
         col bad_debt_usd: Option<f64>, "USD", "Bad debt booked by the day's liquidations.", null "as liq_debt_usd, or the contracts do not tell";
-        col hhi_liquidators: Option<f64>, "0..1", "Herfindahl index of debt repaid over liquidators.", null "as liq_max_usd, or the debt repaid is worth 0";
+        col hhi_liquidators: Option<f64>, "0..1", "Herfindahl index of debt repaid over liquidators.", null "as liq_max_usd, the debt repaid is worth 0, or a liquidator is not named";
         col top1_liquidator_share: Option<f64>, "fraction", "Share of the largest liquidator in debt repaid.", null "as hhi_liquidators";
         col liq_priced_share: Option<f64>, "fraction", "Share of liquidations with a price on both sides.", null "as liq_count, or liq_count is 0";
         col px_cov_share: Option<f64>, "fraction", "Priced reserves among those with a balance, by count.", null "snap_status is not collected, or no reserve has a balance";

@@ -1,4 +1,4 @@
-//! The seven tables of silver.
+//! The tables of silver: the seven that describe, and the rejects.
 //!
 //! Raw amounts are decimal text (256 bits do not fit a column type that all readers know); unsuffixed amounts are in
 //! whole tokens; `_usd` is US dollars at the price of that block; addresses are lower-case hex.
@@ -32,7 +32,7 @@ table! {
     ReserveDay = "reserve_day", version "1.0.0", one row per "CSU, day, market, token and role" {
         key csu: String, "", "CSU: one lending deployment on one chain.";
         key date: Day, "day", "Calendar day of the run's time zone.";
-        key market_id: String, "", "Market within the CSU: an address or a 32-byte id.";
+        key market_id: String, "", "Market within the CSU, an address or a 32-byte id: the pool of Aave V3, a cToken, a Comet.";
         key token: String, "", "Token address.";
         key role: Role, "", "Part the token plays: reserve, base, collateral or minted.";
         col block_number: i64, "block", "Snapshot block.";
@@ -132,7 +132,7 @@ table! {
         col updated_at: Option<Seconds>, "UTC", "Time of the feed's round.", null "the source does not tell";
         col age_s: Option<i64>, "seconds", "Block time minus updated_at.", null "the source does not tell";
         col is_selected: bool, "", "Whether figures of that block use this answer.";
-        col status: String, "", "ok, or why it is no price: call_failed, not_positive, quote_not_usd.";
+        col status: String, "", "ok, or why it is no price: call_failed, not_positive, quote_not_usd, conflict.";
         col bronze_sha256: String, "", "Digest of the bronze object.";
     }
 }
@@ -173,7 +173,7 @@ table! {
         col root_contract: String, "", "Entry contract.";
         col has_borrower: bool, "", "Whether liquidation events name the borrower.";
         col has_debt_amount: bool, "", "Whether liquidation events give the debt repaid.";
-        col bad_debt_method: String, "", "How bad debt is known: event, estimate or none.";
+        col bad_debt_method: String, "", "How bad debt is known: event, event_if_deficit (only where the contracts keep a deficit), estimate or none.";
         col verified: String, "", "How far the registry row was checked: yes, partial or no.";
         col source: String, "", "Where the registry row comes from.";
     }

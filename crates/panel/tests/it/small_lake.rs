@@ -129,8 +129,8 @@ impl SmallLake {
         write_months(self, &self.reserves, |row| row.date);
         write_months(self, &self.liquidations, |row| row.date);
         write_months(self, &self.rejects, |row| row.date);
-        self.put(&silver_whole("csu").to_string(), &parquet_bytes(self.csus.clone()).unwrap());
-        self.put(&silver_whole("token").to_string(), &parquet_bytes(self.tokens.clone()).unwrap());
+        self.put(silver_whole("csu").as_ref(), &parquet_bytes(self.csus.clone()).unwrap());
+        self.put(silver_whole("token").as_ref(), &parquet_bytes(self.tokens.clone()).unwrap());
         self
     }
 

@@ -5,38 +5,38 @@ use testkit::programs::{Outcome, Program};
 use testkit::tree::Tree;
 
 /// `extract run`, into a lake, through a providers file.
-pub fn extract(run: &Path, lake: &Path, providers: &Path, more: &[&str]) -> Outcome {
+pub(crate) fn extract(run: &Path, lake: &Path, providers: &Path, more: &[&str]) -> Outcome {
     let mut arguments = vec!["run", "--run", path(run), "--lake", path(lake), "--providers", path(providers)];
     arguments.extend_from_slice(more);
     Program::find("extract").unwrap_or_else(|error| panic!("{error}")).run(arguments).unwrap()
 }
 
 /// `transform run`.
-pub fn transform(run: &Path, lake: &Path) -> Outcome {
+pub(crate) fn transform(run: &Path, lake: &Path) -> Outcome {
     let arguments = ["run", "--run", path(run), "--lake", path(lake)];
     Program::find("transform").unwrap_or_else(|error| panic!("{error}")).run(arguments).unwrap()
 }
 
 /// `panel build`.
-pub fn panel(run: &Path, lake: &Path) -> Outcome {
+pub(crate) fn panel(run: &Path, lake: &Path) -> Outcome {
     let arguments = ["build", "--run", path(run), "--lake", path(lake)];
     Program::find("panel").unwrap_or_else(|error| panic!("{error}")).run(arguments).unwrap()
 }
 
 /// Insists on an exit code, and shows what the program said otherwise.
 #[track_caller]
-pub fn ends_with(outcome: &Outcome, code: i32) {
+pub(crate) fn ends_with(outcome: &Outcome, code: i32) {
     assert_eq!(outcome.code, Some(code), "it said:\n{}", outcome.said());
 }
 
 /// The digests of a lake's bronze.
-pub fn bronze(lake: &Path) -> Tree {
+pub(crate) fn bronze(lake: &Path) -> Tree {
     Tree::of(&lake.join("bronze")).unwrap()
 }
 
 /// Insists that two lakes hold the same bronze, and that there is some.
 #[track_caller]
-pub fn same_bronze(one: &Path, two: &Path) {
+pub(crate) fn same_bronze(one: &Path, two: &Path) {
     let (one, two) = (bronze(one), bronze(two));
     assert!(!one.is_empty(), "there is no bronze to compare");
     assert_eq!(one.differences(&two), Vec::<String>::new(), "bronze objects differ");

@@ -9,10 +9,10 @@ use std::fs::File;
 use std::path::Path;
 
 /// One row: column name to text; a null has no entry.
-pub type Row = BTreeMap<String, String>;
+pub(crate) type Row = BTreeMap<String, String>;
 
 /// Every row of every Parquet file below a directory, or of one file.
-pub fn rows(path: &Path) -> Vec<Row> {
+pub(crate) fn rows(path: &Path) -> Vec<Row> {
     if path.is_dir() {
         let mut entries: Vec<_> =
             std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
