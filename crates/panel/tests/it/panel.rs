@@ -251,6 +251,20 @@ fn a_day_without_liquidations_is_zero_only_when_it_was_scanned() {
 }
 
 #[test]
+fn bad_debt_is_zero_only_where_the_contracts_of_that_day_book_it() {
+    let mut lake = SmallLake::collected();
+    lake.csus.retain(|csu| csu.csu != BETA);
+    lake.csus.push(csu_row(BETA, true, "event_if_deficit"));
+    lake.reserves.push(reserve(BETA, SAT, 1, [10.0, 4.0, 6.0], Some(1.0)));
+    let mut upgraded = reserve(BETA, SUN, 1, [10.0, 4.0, 6.0], Some(1.0));
+    (upgraded.deficit_raw, upgraded.deficit, upgraded.deficit_usd) = (Some("0".into()), Some(0.0), Some(0.0));
+    lake.reserves.push(upgraded);
+    let panel = lake.panel();
+    assert_eq!(panel.row(BETA, SAT).text("bad_debt_usd"), None, "before the upgrade nothing books bad debt");
+    assert_eq!(panel.row(BETA, SUN).number("bad_debt_usd"), Some(0.0));
+}
+
+#[test]
 fn a_chain_without_blocks_had_no_liquidations() {
     let mut lake = SmallLake::collected();
     for csu in [ALPHA, BETA] {

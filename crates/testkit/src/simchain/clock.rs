@@ -40,7 +40,7 @@ impl Clock {
             let (from, to) = (pair[0], pair[1]);
             let blocks = to.0.checked_sub(from.0).filter(|blocks| *blocks > 0);
             let seconds = to.1.checked_sub(from.1);
-            if !blocks.zip(seconds).is_some_and(|(blocks, seconds)| seconds >= blocks) {
+            if blocks.zip(seconds).is_none_or(|(blocks, seconds)| seconds < blocks) {
                 return Err(ClockError::TooFast { from, to });
             }
         }

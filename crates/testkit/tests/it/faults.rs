@@ -1,6 +1,6 @@
 //! A simulated day through endpoints that refuse, fail and lie: bronze must come out the same, or not at all.
 
-use crate::stages::{bronze, ends_with, extract, same_bronze, transform};
+use crate::stages::{bronze, ends_with, extract, loud_extract, same_bronze, transform};
 use alloy_primitives::{Address, U256};
 use lake::bronze::{LiquidationLogs, Record, TvlSnapshot};
 use protocols::aave_v3::IPool;
@@ -179,18 +179,25 @@ fn an_endpoint_of_another_chain_writes_nothing() {
 fn an_endpoint_that_fails_every_third_request_changes_no_byte() {
     let case = Case::new();
     let faultless = case.faultless();
-    for (name, fault) in [
+    let faults = [
         ("limits", Fault::TooManyRequests),
         ("fails", Fault::InternalError),
         ("cuts", Fault::CutBody),
         ("html", Fault::Html),
-    ] {
-        let server = Server::spawn(&chain(), Policy::failing(3, fault)).unwrap();
-        let lake = case.lake(name);
-        let outcome = extract(&case.run, &lake, &case.one(name, &server, 500), &[]);
-        assert_eq!(outcome.code, Some(0), "{fault:?}:\n{}", outcome.said());
-        same_bronze(&faultless, &lake);
-    }
+    ];
+    // Side by side: most of the time goes into the pauses before another try.
+    std::thread::scope(|scope| {
+        for (name, fault) in faults {
+            let (case, faultless) = (&case, &faultless);
+            scope.spawn(move || {
+                let server = Server::spawn(&chain(), Policy::failing(3, fault)).unwrap();
+                let lake = case.lake(name);
+                let outcome = extract(&case.run, &lake, &case.one(name, &server, 500), &[]);
+                assert_eq!(outcome.code, Some(0), "{fault:?}:\n{}", outcome.said());
+                same_bronze(faultless, &lake);
+            });
+        }
+    });
 }
 
 #[test]
@@ -260,16 +267,27 @@ fn a_key_in_a_url_appears_nowhere() {
     ]
     .map(|policy| Server::spawn(&chain(), policy).unwrap());
     let urls = servers.iter().map(|server| server.url_with(&path)).chain([gone]);
-    for (index, url) in urls.enumerate() {
-        let name = format!("planted{index}");
-        let lake = case.lake(&name);
-        let providers = case.providers(&name, &[Endpoint::new("planted", CHAIN, url, 2_000)]);
-        for more in [&[][..], &["--json"]] {
-            let outcome = extract(&case.run, &lake, &providers, more);
-            assert!(!outcome.said().contains(KEY), "{name} {more:?}:\n{}", outcome.said());
+    // Side by side: the endpoints that never answer are given up only after several pauses.
+    std::thread::scope(|scope| {
+        for (index, url) in urls.enumerate() {
+            let case = &case;
+            scope.spawn(move || {
+                let name = format!("planted{index}");
+                let lake = case.lake(&name);
+                let providers = case.providers(&name, &[Endpoint::new("planted", CHAIN, url, 2_000)]);
+                let outcomes = [
+                    loud_extract(&case.run, &lake, &providers, &[]),
+                    loud_extract(&case.run, &lake, &providers, &["--json"]),
+                ];
+                for outcome in outcomes {
+                    assert_eq!(outcome.code == Some(0), index < 2, "{name}:\n{}", outcome.said());
+                    assert!(!outcome.said().contains(KEY), "{name}:\n{}", outcome.said());
+                }
+                assert_eq!(files_with(&lake, KEY).unwrap(), Vec::<String>::new(), "{name}");
+            });
         }
-        assert_eq!(files_with(&lake, KEY).unwrap(), Vec::<String>::new(), "{name}");
-    }
+    });
+    assert!(servers.iter().all(|server| !server.bodies().is_empty()), "an endpoint was never asked");
 }
 
 #[test]

@@ -6,21 +6,36 @@ use testkit::tree::Tree;
 
 /// `extract run`, into a lake, through a providers file.
 pub(crate) fn extract(run: &Path, lake: &Path, providers: &Path, more: &[&str]) -> Outcome {
+    run_extract(find("extract"), run, lake, providers, more)
+}
+
+/// [`extract`], made to say all it can.
+pub(crate) fn loud_extract(run: &Path, lake: &Path, providers: &Path, more: &[&str]) -> Outcome {
+    let loud =
+        ["LENDLAKE_LOG", "RUST_LOG"].iter().fold(find("extract"), |p, name| p.with_env(*name, "trace"));
+    run_extract(loud.with_env("RUST_BACKTRACE", "full"), run, lake, providers, more)
+}
+
+fn run_extract(program: Program, run: &Path, lake: &Path, providers: &Path, more: &[&str]) -> Outcome {
     let mut arguments = vec!["run", "--run", path(run), "--lake", path(lake), "--providers", path(providers)];
     arguments.extend_from_slice(more);
-    Program::find("extract").unwrap_or_else(|error| panic!("{error}")).run(arguments).unwrap()
+    program.run(arguments).unwrap()
 }
 
 /// `transform run`.
 pub(crate) fn transform(run: &Path, lake: &Path) -> Outcome {
     let arguments = ["run", "--run", path(run), "--lake", path(lake)];
-    Program::find("transform").unwrap_or_else(|error| panic!("{error}")).run(arguments).unwrap()
+    find("transform").run(arguments).unwrap()
 }
 
 /// `panel build`.
 pub(crate) fn panel(run: &Path, lake: &Path) -> Outcome {
     let arguments = ["build", "--run", path(run), "--lake", path(lake)];
-    Program::find("panel").unwrap_or_else(|error| panic!("{error}")).run(arguments).unwrap()
+    find("panel").run(arguments).unwrap()
+}
+
+fn find(name: &str) -> Program {
+    Program::find(name).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Insists on an exit code, and shows what the program said otherwise.
