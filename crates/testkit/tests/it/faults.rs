@@ -192,7 +192,10 @@ fn an_endpoint_that_fails_every_third_request_changes_no_byte() {
             scope.spawn(move || {
                 let server = Server::spawn(&chain(), Policy::failing(3, fault)).unwrap();
                 let lake = case.lake(name);
-                let outcome = extract(&case.run, &lake, &case.one(name, &server, 500), &[]);
+                // One request at a time: the request after a failed one is its second try, which succeeds. With more
+                // under way all tries of one request could happen to be third ones.
+                let one_by_one = ["--jobs", "1"];
+                let outcome = extract(&case.run, &lake, &case.one(name, &server, 100), &one_by_one);
                 assert_eq!(outcome.code, Some(0), "{fault:?}:\n{}", outcome.said());
                 same_bronze(faultless, &lake);
             });
@@ -280,7 +283,8 @@ fn a_key_in_a_url_appears_nowhere() {
                     loud_extract(&case.run, &lake, &providers, &["--json"]),
                 ];
                 for outcome in outcomes {
-                    assert_eq!(outcome.code == Some(0), index < 2, "{name}:\n{}", outcome.said());
+                    // Where every second request fails, either end is fair.
+                    assert!(index == 1 || (outcome.code == Some(0)) == (index == 0), "{}", outcome.said());
                     assert!(!outcome.said().contains(KEY), "{name}:\n{}", outcome.said());
                 }
                 assert_eq!(files_with(&lake, KEY).unwrap(), Vec::<String>::new(), "{name}");

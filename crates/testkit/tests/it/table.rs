@@ -26,9 +26,9 @@ pub(crate) fn rows(path: &Path) -> Vec<Row> {
         let batch = batch.unwrap();
         let schema = batch.schema();
         for index in 0..batch.num_rows() {
-            let cells = schema.fields().iter().zip(batch.columns()).filter_map(|(field, column)| {
-                column.is_valid(index).then(|| (field.name().clone(), text(column, index)))
-            });
+            let columns = schema.fields().iter().zip(batch.columns());
+            let known = columns.filter(|(_, column)| column.is_valid(index));
+            let cells = known.map(|(field, column)| (field.name().clone(), text(column, index)));
             rows.push(cells.collect());
         }
     }

@@ -1,0 +1,155 @@
+//! The demo from recording to gold, compared figure by figure with `data/demo/expected.json`: answers that the recorder
+//! got from the contracts and receipts by a path that shares no code with the decoders.
+
+use crate::stages::{ends_with, extract, panel, transform};
+use crate::table::{Row, rows};
+use std::path::{Path, PathBuf};
+use testkit::devnet::expected::{Expected, ExpectedDay, ExpectedLiquidation};
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
+}
+
+/// All three stages over the recording, into a lake of its own.
+fn lake() -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let lake = directory.path().join("lake");
+    let run = repository().join("pipelines/runs/demo.toml");
+    let providers = repository().join("data/demo/registry/providers.toml");
+    ends_with(&extract(&run, &lake, &providers, &[]), 0);
+    ends_with(&transform(&run, &lake), 0);
+    ends_with(&panel(&run, &lake), 0);
+    (directory, lake)
+}
+
+fn expected() -> Expected {
+    let text = std::fs::read_to_string(repository().join("data/demo/expected.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+fn day_number(day: &str) -> String {
+    day.parse::<lake::day::Day>().unwrap().days_since_epoch().to_string()
+}
+
+/// Insists that a Float64 in a table is the decimal number expected, but for the last places.
+#[track_caller]
+fn close(row: &Row, column: &str, expected: &str) {
+    let found: f64 = row.get(column).unwrap_or_else(|| panic!("{column} is null")).parse().unwrap();
+    let expected: f64 = expected.parse().unwrap();
+    assert!((found - expected).abs() <= expected.abs() * 1e-12, "{column}: {found} is not {expected}");
+}
+
+#[track_caller]
+fn same(row: &Row, column: &str, expected: &str) {
+    assert_eq!(row.get(column).map(String::as_str), Some(expected), "{column}");
+}
+
+fn lower(address: &str) -> String {
+    address.to_lowercase()
+}
+
+#[test]
+fn every_figure_of_the_demo_is_what_the_contracts_say() {
+    let (_directory, lake) = lake();
+    let reserves = rows(&lake.join("silver/reserve_day"));
+    let liquidations = rows(&lake.join("silver/liquidation"));
+    let gold = rows(&lake.join("gold/panel_daily.parquet"));
+    let (mut days, mut seen_reserves, mut seen_liquidations) = (0, 0, 0);
+    for chain in &expected().chains {
+        for day in &chain.days {
+            let is_today = |row: &&Row| row["csu"] == chain.csu && row["date"] == day_number(&day.day);
+            let today: Vec<&Row> = reserves.iter().filter(is_today).collect();
+            assert_eq!(today.len(), day.reserves.len(), "{} {}", chain.csu, day.day);
+            compare_reserves(day, &today);
+            seen_reserves += today.len();
+
+            let today: Vec<&Row> = liquidations.iter().filter(is_today).collect();
+            assert_eq!(today.len(), day.liquidations.len(), "{} {}", chain.csu, day.day);
+            for (row, liquidation) in today.iter().zip(&day.liquidations) {
+                compare_liquidation(row, liquidation);
+            }
+            seen_liquidations += today.len();
+
+            let today: Vec<&Row> = gold.iter().filter(is_today).collect();
+            assert_eq!(today.len(), 1);
+            compare_gold(day, today[0]);
+            days += 1;
+        }
+        for outside in &chain.liquidations_outside {
+            let tx = lower(&outside.tx_hash);
+            assert!(liquidations.iter().all(|row| row["tx_hash"] != tx), "{tx} is of no day of the demo");
+        }
+    }
+    assert_eq!((days, seen_reserves, seen_liquidations), (8, 30, 11));
+    assert_eq!(
+        (gold.len(), reserves.len(), liquidations.len()),
+        (8, 30, 11),
+        "there are rows nobody expected"
+    );
+}
+
+fn compare_reserves(day: &ExpectedDay, found: &[&Row]) {
+    for reserve in &day.reserves {
+        let row =
+            found.iter().find(|row| row["token"] == lower(&reserve.token)).expect("the reserve is there");
+        same(row, "block_number", &day.last_block.number);
+        same(row, "symbol", &reserve.symbol);
+        same(row, "decimals", &reserve.decimals);
+        same(row, "supplied_raw", &reserve.a_token_supply);
+        let debt: u128 =
+            reserve.stable_debt.parse::<u128>().unwrap() + reserve.variable_debt.parse::<u128>().unwrap();
+        same(row, "borrowed_raw", &debt.to_string());
+        same(row, "available_raw", &reserve.cash);
+        let scaled = |raw: &str, divisor: f64| (raw.parse::<f64>().unwrap() / divisor).to_string();
+        close(row, "price_usd", &scaled(&reserve.price, 1e8));
+        close(row, "supply_apr", &scaled(&reserve.liquidity_rate, 1e27));
+        close(row, "borrow_apr", &scaled(&reserve.variable_borrow_rate, 1e27));
+        close(row, "ltv", &scaled(&reserve.ltv, 1e4));
+        close(row, "liq_threshold", &scaled(&reserve.liquidation_threshold, 1e4));
+        // What is left over is the treasury's share (10 to 20 %) of the interest since the reserve was last touched, days ago at
+        // most, and rounding.
+        let gap: f64 = row["identity_gap"].parse().unwrap();
+        let supplied: f64 = row["supplied"].parse().unwrap();
+        assert!(gap.abs() <= supplied * 1e-4, "{}: {gap} of {supplied} is unaccounted for", reserve.symbol);
+    }
+}
+
+fn compare_liquidation(row: &Row, expected: &ExpectedLiquidation) {
+    for (column, value) in [
+        ("block_number", expected.block.clone()),
+        ("log_index", expected.log_index.clone()),
+        ("block_ts", format!("{}000000", expected.timestamp)),
+        ("tx_hash", lower(&expected.tx_hash)),
+        ("borrower", lower(&expected.user)),
+        ("liquidator", lower(&expected.liquidator)),
+        ("debt_token", lower(&expected.debt)),
+        ("coll_token", lower(&expected.collateral)),
+        ("debt_raw", expected.debt_to_cover.clone()),
+        ("coll_raw", expected.liquidated_collateral.clone()),
+        ("price_basis", "event_block".to_owned()),
+    ] {
+        same(row, column, &value);
+    }
+    assert_eq!(row["flags"].contains("receive_a_token"), expected.receive_a_token);
+    close(row, "debt_usd", &expected.debt_usd);
+    close(row, "coll_usd", &expected.collateral_usd);
+}
+
+fn compare_gold(day: &ExpectedDay, row: &Row) {
+    same(row, "status", "collected");
+    same(row, "usd_status", "complete");
+    same(row, "block_number", &day.last_block.number);
+    same(row, "blocks_scanned", &day.blocks);
+    let start: i64 = day.day_start.parse().unwrap();
+    let end: i64 = day.day_end.parse().unwrap();
+    same(row, "day_hours", &((end - start) / 3600).to_string());
+    same(row, "n_reserves", &day.reserves.len().to_string());
+    same(row, "liq_count", &day.liquidations_count);
+    close(row, "supplied_usd", &day.supplied_usd);
+    close(row, "tvl_usd", &day.supplied_usd);
+    close(row, "borrowed_usd", &day.borrowed_usd);
+    close(row, "liq_debt_usd", &day.liq_debt_usd);
+    close(row, "liq_coll_usd", &day.liq_coll_usd);
+    // Aave 3.0 books no bad debt: unknown, not zero.
+    assert_eq!((row.get("bad_debt_usd"), row.get("deficit_usd")), (None, None));
+}
