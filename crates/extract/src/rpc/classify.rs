@@ -31,6 +31,8 @@ pub enum Verdict {
     NoArchive,
     /// Ask another endpoint.
     Elsewhere,
+    /// The answer came and failed its check.
+    BadAnswer,
     /// The request is not in the recording.
     NotRecorded,
 }

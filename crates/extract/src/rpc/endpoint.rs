@@ -1,13 +1,12 @@
 //! One endpoint: its pace, its retries, its log window, and what it was asked.
 
 use crate::rpc::classify::{Verdict, verdict};
-use crate::rpc::providers::EndpointConfig;
+use crate::rpc::providers::{EndpointConfig, Pace};
 use crate::rpc::recording::{Recorder, RecordingError};
 use crate::rpc::secret::Scrubber;
 use crate::rpc::wire::Wire;
 use alloy_rpc_client::RpcClient;
 use backon::{ExponentialBuilder, Retryable};
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -37,7 +36,7 @@ pub struct Endpoint {
     label: String,
     client: RpcClient,
     scrubber: Scrubber,
-    pace: Option<DefaultDirectRateLimiter>,
+    pace: Option<Arc<Pace>>,
     log_window: AtomicU64,
     lost_in_a_row: AtomicU32,
     asked: Mutex<BTreeMap<String, u64>>,
@@ -54,13 +53,11 @@ impl Endpoint {
         recorder: Option<Arc<Recorder>>,
     ) -> Result<Self, RecordingError> {
         let wire = Wire::open(&config.chain, &config.reach, config.scrubber.clone(), client, recorder)?;
-        // A rate of infinity (a recording) gives no period, and so no pace.
-        let period = Duration::try_from_secs_f64(1.0 / config.requests_per_second).ok();
         Ok(Self {
             label: config.label.clone(),
             client: RpcClient::new(wire, true),
             scrubber: config.scrubber.clone(),
-            pace: period.and_then(Quota::with_period).map(RateLimiter::direct),
+            pace: config.pace.clone(),
             log_window: AtomicU64::new(config.log_window),
             lost_in_a_row: AtomicU32::new(0),
             asked: Mutex::default(),

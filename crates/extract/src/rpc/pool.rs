@@ -50,7 +50,7 @@ pub enum PoolError {
     #[error("the call reverted")]
     Revert(Bytes),
     /// Everyone who could be asked said no.
-    #[error("{method} on {chain}: no endpoint answered{}", lines(refusals))]
+    #[error("{method} on {chain}: no endpoint gave a usable answer{}", lines(refusals))]
     Refused {
         /// Chain.
         chain: String,
@@ -97,6 +97,8 @@ impl PoolError {
                 let any = |test: fn(&Verdict) -> bool| refusals.iter().any(|refusal| test(&refusal.verdict));
                 if any(|v| matches!(v, Verdict::NotRecorded)) {
                     Reason::NotRecorded
+                } else if any(|v| matches!(v, Verdict::BadAnswer)) {
+                    Reason::BadAnswer
                 } else if all(|v| matches!(v, Verdict::NoArchive)) {
                     Reason::NoArchive
                 } else if all(|v| matches!(v, Verdict::TooFast { .. })) {
@@ -269,7 +271,9 @@ impl Pool {
         };
         match by_tag("finalized").await {
             Err(PoolError::Refused { refusals, .. })
-                if refusals.iter().any(|refusal| refusal.verdict == Verdict::Elsewhere) =>
+                if refusals
+                    .iter()
+                    .any(|refusal| matches!(refusal.verdict, Verdict::Elsewhere | Verdict::BadAnswer)) =>
             {
                 let head = by_tag("latest").await?;
                 self.header(head.number.saturating_sub(blocks_behind_head)).await
@@ -397,7 +401,7 @@ impl Window {
 }
 
 fn bad_answer(endpoint: &Endpoint, text: String) -> Refusal {
-    Refusal { label: endpoint.label().to_owned(), verdict: Verdict::Elsewhere, text }
+    Refusal { label: endpoint.label().to_owned(), verdict: Verdict::BadAnswer, text }
 }
 
 async fn logs_of(endpoint: &Endpoint, filter: &LogFilter, span: BlockSpan) -> Result<Vec<RawLog>, Refusal> {

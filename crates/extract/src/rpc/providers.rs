@@ -11,12 +11,17 @@
 //! source = "where these limits are stated"
 //! ```
 //! `${NAME}` is an environment variable. `${NAME_*}` makes one endpoint for each of NAME_1, NAME_2, ... that is set,
-//! labelled with its number. `replay:FILE` answers from a recording, relative to this file. File order is order of
+//! labelled with its number; the endpoints of one key, on whatever chains, share its pace. `replay:FILE` answers from a recording, relative to this file. File order is order of
 //! trust.
 
 use crate::rpc::secret::{Scrubber, SecretUrl};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use serde::Deserialize;
+use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Blocks per `eth_getLogs` where the file does not say: what most keyless endpoints take.
 const DEFAULT_LOG_WINDOW: u64 = 1_000;
@@ -82,9 +87,12 @@ pub struct EndpointConfig {
     pub scrubber: Scrubber,
     /// Blocks per `eth_getLogs`.
     pub log_window: u64,
-    /// Pace.
-    pub requests_per_second: f64,
+    /// Pace, shared by all endpoints of one key; `None` for a recording.
+    pub pace: Option<Arc<Pace>>,
 }
+
+/// Lets requests through at a steady rate.
+pub type Pace = DefaultDirectRateLimiter;
 
 /// An endpoint that was left out because its variable is not set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,6 +156,7 @@ impl Providers {
             }
         })?;
         let mut providers = Self::default();
+        let mut paces = HashMap::new();
         for row in read.endpoint {
             let label = row.label.clone();
             let bad =
@@ -164,7 +173,7 @@ impl Providers {
             {
                 return Err(bad("`requests_per_second` must be a positive number".into()));
             }
-            providers.add(file, row, &variable).map_err(bad)?;
+            providers.add(file, row, &variable, &mut paces).map_err(bad)?;
         }
         let mut labels: Vec<_> = providers.endpoints.iter().map(|endpoint| endpoint.label.as_str()).collect();
         labels.sort_unstable();
@@ -183,6 +192,7 @@ impl Providers {
         file: &Path,
         row: EndpointRow,
         variable: &impl Fn(&str) -> Option<String>,
+        paces: &mut HashMap<String, Arc<Pace>>,
     ) -> Result<(), String> {
         if let Some(recording) = row.url.strip_prefix("replay:") {
             let recording = file.parent().unwrap_or(Path::new("")).join(recording);
@@ -190,11 +200,12 @@ impl Providers {
                 row.label.clone(),
                 Reach::Replay(recording),
                 Scrubber::default(),
+                None,
             ));
             return Ok(());
         }
         let Some((before, name, after)) = placeholder(&row.url)? else {
-            return self.push_http(&row, row.label.clone(), row.url.clone(), &[]);
+            return self.push_http(&row, row.label.clone(), row.url.clone(), None, pace(&row));
         };
         let set = |name: &str| {
             variable(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
@@ -202,13 +213,16 @@ impl Providers {
         let before_len = self.endpoints.len();
         if let Some(stem) = name.strip_suffix('*') {
             for number in 1..=MOST_KEYS {
-                if let Some(value) = set(&format!("{stem}{number}")) {
+                let name = format!("{stem}{number}");
+                if let Some(value) = set(&name) {
                     let label = format!("{}_{number}", row.label);
-                    self.push_http(&row, label, format!("{before}{value}{after}"), &[&value])?;
+                    let pace = paces.entry(name).or_insert_with(|| pace(&row)).clone();
+                    self.push_http(&row, label, format!("{before}{value}{after}"), Some(&value), pace)?;
                 }
             }
         } else if let Some(value) = set(name) {
-            self.push_http(&row, row.label.clone(), format!("{before}{value}{after}"), &[&value])?;
+            let pace = paces.entry(name.to_owned()).or_insert_with(|| pace(&row)).clone();
+            self.push_http(&row, row.label.clone(), format!("{before}{value}{after}"), Some(&value), pace)?;
         }
         if self.endpoints.len() == before_len {
             let variable = name.replace('*', "1");
@@ -222,22 +236,28 @@ impl Providers {
         row: &EndpointRow,
         label: String,
         url: String,
-        variables: &[&str],
+        key: Option<&str>,
+        pace: Arc<Pace>,
     ) -> Result<(), String> {
         match url::Url::parse(&url) {
             Ok(parsed) if ["http", "https"].contains(&parsed.scheme()) => {}
             _ => return Err("`url` is not an http or https URL, nor replay:FILE".into()),
         }
         let url = SecretUrl::new(url);
-        let scrubber = Scrubber::new(&url, variables.iter().copied());
-        self.endpoints.push(row.endpoint(label, Reach::Http(url), scrubber));
+        let scrubber = Scrubber::new(&url, key);
+        self.endpoints.push(row.endpoint(label, Reach::Http(url), scrubber, Some(pace)));
         Ok(())
     }
 }
 
 impl EndpointRow {
-    fn endpoint(&self, label: String, reach: Reach, scrubber: Scrubber) -> EndpointConfig {
-        let is_replay = matches!(reach, Reach::Replay(_));
+    fn endpoint(
+        &self,
+        label: String,
+        reach: Reach,
+        scrubber: Scrubber,
+        pace: Option<Arc<Pace>>,
+    ) -> EndpointConfig {
         EndpointConfig {
             operator: self.operator.clone().unwrap_or_else(|| self.label.clone()),
             label,
@@ -245,13 +265,17 @@ impl EndpointRow {
             reach,
             scrubber,
             log_window: self.log_window.unwrap_or(DEFAULT_LOG_WINDOW),
-            requests_per_second: match self.requests_per_second {
-                Some(rate) => rate,
-                None if is_replay => f64::INFINITY,
-                None => DEFAULT_REQUESTS_PER_SECOND,
-            },
+            pace,
         }
     }
+}
+
+/// A pace of its own for a row. The rate was checked to be a positive number.
+fn pace(row: &EndpointRow) -> Arc<Pace> {
+    let rate = row.requests_per_second.unwrap_or(DEFAULT_REQUESTS_PER_SECOND);
+    let period = Duration::try_from_secs_f64(1.0 / rate).ok().filter(|period| !period.is_zero());
+    let quota = Quota::with_period(period.unwrap_or(Duration::from_millis(1)));
+    Arc::new(RateLimiter::direct(quota.unwrap_or(Quota::per_second(NonZeroU32::MIN))))
 }
 
 /// The parser quotes values between double quotes, and names between backticks: a value may be a key.
@@ -305,6 +329,19 @@ source = "a test"
         assert!(providers.left_out.is_empty());
         let printed = format!("{providers:?}");
         assert!(!printed.contains("first_key") && !printed.contains("eth.example"), "{printed}");
+    }
+
+    #[test]
+    fn the_endpoints_of_one_key_share_its_pace() {
+        let other_chain = ALCHEMY.replace("\"alchemy\"", "\"alchemy_base\"").replace("ethereum", "base");
+        let keys = [("ALCHEMY_KEY_1", "first_key"), ("ALCHEMY_KEY_2", "second_key")];
+        let providers = load(&format!("{ALCHEMY}{other_chain}"), &keys).unwrap();
+        let pace = |label: &str| {
+            let found = providers.endpoints.iter().find(|endpoint| endpoint.label == label);
+            found.and_then(|endpoint| endpoint.pace.clone()).unwrap()
+        };
+        assert!(Arc::ptr_eq(&pace("alchemy_1"), &pace("alchemy_base_1")));
+        assert!(!Arc::ptr_eq(&pace("alchemy_1"), &pace("alchemy_2")));
     }
 
     #[test]
