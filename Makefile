@@ -4,7 +4,7 @@ RUN    ?= pipelines/runs/demo.toml
 LAKE   ?=
 CARGO  ?= cargo
 
-lake_flag := $(if $(LAKE),--lake $(LAKE))
+lake_flag := $(if $(LAKE),--lake '$(LAKE)')
 stage = $(CARGO) run --quiet --package $(1) --
 
 .DEFAULT_GOAL := help
@@ -30,16 +30,16 @@ demo: build ## four days of two small chains, offline, from recording to panel
 some_missing_is_fine = || { code=$$?; [ $$code -eq 1 ] || exit $$code; }
 
 bronze: ## chain to bronze: the only stage that needs keys and network
-	$(call stage,extract) run --run $(RUN) $(lake_flag) $(some_missing_is_fine)
+	$(call stage,extract) run --run '$(RUN)' $(lake_flag) $(some_missing_is_fine)
 
 silver: ## bronze to silver
-	$(call stage,transform) run --run $(RUN) $(lake_flag) $(some_missing_is_fine)
+	$(call stage,transform) run --run '$(RUN)' $(lake_flag) $(some_missing_is_fine)
 
 gold: ## silver to gold
-	$(call stage,panel) build --run $(RUN) $(lake_flag) $(some_missing_is_fine)
+	$(call stage,panel) build --run '$(RUN)' $(lake_flag) $(some_missing_is_fine)
 
 show: ## a look at gold
-	$(call stage,panel) show --run $(RUN) $(lake_flag)
+	$(call stage,panel) show --run '$(RUN)' $(lake_flag)
 
 dictionary: ## docs/dictionary, written from the schema in crates/lake
 	$(call stage,panel) dictionary --out docs/dictionary

@@ -4,6 +4,7 @@ use crate::rpc::pool::{Pool, PoolError};
 use lake::bronze::{DayBlocks, DayOfChain, Header};
 use lake::day::{DayWindow, Zone};
 use lake::registry::Chain;
+use lake::span::BlockSpan;
 use std::collections::HashMap;
 use tokio::sync::Mutex;
 
@@ -104,6 +105,20 @@ impl<'a> Boundaries<'a> {
             last: if is_empty { None } else { last },
             after,
         })
+    }
+
+    /// The blocks of one second of the chain, or `None` when no block has that timestamp.
+    ///
+    /// # Errors
+    /// [`BoundaryError`].
+    pub async fn blocks_at(&self, timestamp: u64) -> Result<Option<BlockSpan>, BoundaryError> {
+        let second = i64::try_from(timestamp).unwrap_or(i64::MAX);
+        if time(self.head) <= second {
+            return Ok(None);
+        }
+        let (_, first) = self.at(second).await?;
+        let (last, _) = self.at(second.saturating_add(1)).await?;
+        Ok(last.and_then(|last| BlockSpan::new(first.number, last.number).ok()))
     }
 
     async fn at(&self, instant: i64) -> Result<Boundary, BoundaryError> {

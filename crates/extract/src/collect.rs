@@ -18,7 +18,7 @@ use lake::day::{Day, DayWindow};
 use lake::path::{self, BronzeKey};
 use lake::registry::{Chain, Csu};
 use lake::run::Run;
-use lake::span::BlockSpan;
+use lake::span::{BlockSpan, Coverage};
 use lake::status::{Dataset, Reason, Status};
 use protocols::{Answers, Call, Discovery, Family, Layout};
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,15 +62,17 @@ pub struct Collected {
 
 /// A CSU with its family.
 #[derive(Clone, Copy)]
-struct Unit<'a> {
-    csu: &'a Csu,
-    family: &'static dyn Family,
+pub(crate) struct Unit<'a> {
+    pub(crate) csu: &'a Csu,
+    pub(crate) family: &'static dyn Family,
 }
 
 /// What is to be done on one day of a chain.
-struct DayTasks<'a> {
-    window: DayWindow,
-    tasks: Vec<(Unit<'a>, Dataset)>,
+pub(crate) struct DayTasks<'a> {
+    pub(crate) window: DayWindow,
+    pub(crate) tasks: Vec<(Unit<'a>, Dataset)>,
+    /// Outcomes of objects that are there, but whose day has lost its blocks object.
+    awaiting_blocks: Vec<Outcome>,
 }
 
 /// A chain that is open for questions.
@@ -83,37 +85,40 @@ struct OpenChain<'a> {
 
 /// Layouts of one CSU by the day at whose end they were found. A day uses the latest that is not later than itself, so
 /// that the questions of a day do not depend on which days were collected before.
-type LayoutHistory = BTreeMap<Day, Layout>;
+pub(crate) type LayoutHistory = BTreeMap<Day, Layout>;
 
 impl<'a> Collector<'a> {
+    /// The run's CSUs with their families, by chain; and the outcomes of those whose family this build does not know.
+    pub(crate) fn units_by_chain(&self) -> (Vec<(&'a Chain, Vec<Unit<'a>>)>, Vec<Outcome>) {
+        let mut by_chain: BTreeMap<&str, Vec<Unit<'a>>> = BTreeMap::new();
+        let mut outcomes = Vec::new();
+        for csu in self.run.csus() {
+            if let Some(family) = protocols::family(&csu.family) {
+                by_chain.entry(&csu.chain).or_default().push(Unit { csu, family });
+                continue;
+            }
+            let failure = Failure {
+                status: Status::Unsupported,
+                reason: Reason::DiscoveryFailed,
+                message: format!("this build knows no family `{}`", csu.family),
+            };
+            for day in self.run.days.days() {
+                for &set in &self.run.datasets {
+                    outcomes.push(Outcome::unfinished(&csu.id, day, set, &failure, Effort::default()));
+                }
+            }
+        }
+        let with_chain = |(name, units)| Some((self.run.registry.chain(name)?, units));
+        (by_chain.into_iter().filter_map(with_chain).collect(), outcomes)
+    }
+
     /// Collects everything of the run that is not there yet.
     ///
     /// Each task ends as an [`Outcome`]; one task's failure is no other's.
     pub async fn collect(&self) -> Collected {
-        let mut by_chain: BTreeMap<&str, Vec<Unit<'a>>> = BTreeMap::new();
-        let mut collected = Collected::default();
-        for csu in self.run.csus() {
-            match protocols::family(&csu.family) {
-                Some(family) => by_chain.entry(&csu.chain).or_default().push(Unit { csu, family }),
-                None => {
-                    let failure = Failure {
-                        status: Status::Unsupported,
-                        reason: Reason::DiscoveryFailed,
-                        message: format!("this build knows no family `{}`", csu.family),
-                    };
-                    let tasks = self
-                        .run
-                        .days
-                        .days()
-                        .flat_map(|day| self.run.datasets.iter().map(move |set| (day, *set)));
-                    collected.outcomes.extend(tasks.map(|(day, set)| {
-                        Outcome::unfinished(&csu.id, day, set, &failure, Effort::default())
-                    }));
-                }
-            }
-        }
-        let chains =
-            by_chain.into_iter().filter_map(|(name, units)| Some((self.run.registry.chain(name)?, units)));
+        let (chains, outcomes) = self.units_by_chain();
+        let mut collected = Collected { outcomes, ..Collected::default() };
+        let chains = chains.into_iter();
         let parts = futures::future::join_all(chains.map(|(chain, units)| self.chain(chain, units))).await;
         for part in parts {
             collected.outcomes.extend(part.outcomes);
@@ -126,25 +131,48 @@ impl<'a> Collector<'a> {
         collected
     }
 
-    async fn chain(&self, chain: &'a Chain, units: Vec<Unit<'a>>) -> Collected {
-        let mut collected = Collected::default();
-        let mut days = Vec::new();
+    /// The days of a chain on which something is to be done, and the outcomes that stand already.
+    pub(crate) async fn open_days(
+        &self,
+        chain: &'a Chain,
+        units: &[Unit<'a>],
+    ) -> (Vec<DayTasks<'a>>, Vec<Outcome>) {
+        let (mut days, mut settled) = (Vec::new(), Vec::new());
         for day in self.run.days.days() {
             // The run was loaded with windows for all its days.
             let Ok(window) = self.run.zone.window(day) else { continue };
-            let mut tasks = Vec::new();
-            for unit in &units {
+            let (mut tasks, mut stored, mut awaiting_blocks) = (Vec::new(), Vec::new(), Vec::new());
+            for unit in units {
                 for &dataset in &self.run.datasets {
                     match self.standing(chain, unit.csu, window, dataset).await {
                         Standing::Open => tasks.push((*unit, dataset)),
-                        Standing::Settled(outcome) => collected.outcomes.push(outcome),
+                        Standing::Settled(outcome) if outcome.status == Status::Collected => {
+                            stored.push(outcome)
+                        }
+                        Standing::Settled(outcome) => settled.push(outcome),
                     }
                 }
             }
-            if !tasks.is_empty() {
-                days.push(DayTasks { window, tasks });
+            if !stored.is_empty() {
+                // An object without its day's proven blocks is of no use to `transform`.
+                match self.stored_blocks(chain, window).await {
+                    Ok(Some(_)) => settled.append(&mut stored),
+                    Ok(None) => awaiting_blocks = stored,
+                    Err(failure) => {
+                        settled.extend(stored.iter().map(|outcome| without_blocks(outcome, &failure)))
+                    }
+                }
+            }
+            if !tasks.is_empty() || !awaiting_blocks.is_empty() {
+                days.push(DayTasks { window, tasks, awaiting_blocks });
             }
         }
+        (days, settled)
+    }
+
+    async fn chain(&self, chain: &'a Chain, units: Vec<Unit<'a>>) -> Collected {
+        let (days, settled) = self.open_days(chain, &units).await;
+        let mut collected = Collected { outcomes: settled, ..Collected::default() };
         if days.is_empty() {
             return collected;
         }
@@ -179,9 +207,7 @@ impl<'a> Collector<'a> {
         match pool {
             Ok(pool) => {
                 collected.asked = pool.asked();
-                collected
-                    .warnings
-                    .extend(pool.rejected.iter().map(|why| format!("endpoint left out: {why}")));
+                collected.warnings.extend(pool.warnings());
             }
             Err(error) if error.is_configuration() => collected.unusable.push(error),
             Err(_) => {}
@@ -201,6 +227,11 @@ impl<'a> Collector<'a> {
             open.progress.begin_day(day.window.day);
             let done = self.day(open, day, &mut layouts).await;
             open.progress.end_day(day.window.day, &done);
+            for purse in self.providers.purses() {
+                if let Err(error) = purse.keep(self.lake).await {
+                    tracing::warn!("{error}");
+                }
+            }
             outcomes.extend(done);
         }
         for (csu, history) in layouts {
@@ -226,10 +257,10 @@ impl<'a> Collector<'a> {
             let no_block = |(unit, set): &(Unit<'_>, Dataset)| {
                 Outcome::settled(&unit.csu.id, day.window.day, *set, Status::NoBlock)
             };
-            return day.tasks.iter().map(no_block).collect();
+            return day.tasks.iter().map(no_block).chain(day.awaiting_blocks.iter().cloned()).collect();
         };
 
-        let mut outcomes = Vec::new();
+        let mut outcomes = day.awaiting_blocks.clone();
         let mut of_set: BTreeMap<Dataset, Vec<Unit<'a>>> = BTreeMap::new();
         for &(unit, set) in &day.tasks {
             if unit.csu.deployed_block.is_some_and(|deployed| deployed > last.number) {
@@ -309,24 +340,25 @@ impl<'a> Collector<'a> {
         }
     }
 
+    /// The day's blocks object, if there is a sound one of exactly this day.
+    async fn stored_blocks(&self, chain: &Chain, window: DayWindow) -> Result<Option<DayBlocks>, Failure> {
+        let key = BronzeKey::Blocks { chain: chain.name.clone(), date: window.day };
+        let Some(bytes) = self.lake.get(&key.path()).await? else { return Ok(None) };
+        let blocks = DayBlocks::from_bytes(&bytes).map_err(|error| bad_object(&key, &error.to_string()))?;
+        if blocks.day != self.day_of_chain(chain, window) {
+            let why = "it is of another chain, day or time zone than its path and the run say";
+            return Err(bad_object(&key, why));
+        }
+        Ok(Some(blocks))
+    }
+
     async fn day_blocks(&self, open: &OpenChain<'_>, window: DayWindow) -> Result<DayBlocks, Failure> {
-        let key = BronzeKey::Blocks { chain: open.chain.name.clone(), date: window.day };
-        if let Some(bytes) = self.lake.get(&key.path()).await? {
-            let blocks =
-                DayBlocks::from_bytes(&bytes).map_err(|error| bad_object(&key, &error.to_string()))?;
-            if blocks.day != self.day_of_chain(open.chain, window) {
-                return Err(bad_object(
-                    &key,
-                    "it is of another chain, day or time zone than its path and the run say",
-                ));
-            }
+        if let Some(blocks) = self.stored_blocks(open.chain, window).await? {
             return Ok(blocks);
         }
-        let blocks = open.boundaries.of_day(window, &self.run.zone).await.map_err(|error| match &error {
-            BoundaryError::Pool(pool) => Failure::from(pool),
-            BoundaryError::NotFinal { .. } => Failure::new(Reason::NotFinal, &error),
-            BoundaryError::Disorder { .. } => Failure::new(Reason::BadAnswer, &error),
-        })?;
+        let key = BronzeKey::Blocks { chain: open.chain.name.clone(), date: window.day };
+        let blocks =
+            open.boundaries.of_day(window, &self.run.zone).await.map_err(|error| failure_of(&error))?;
         self.write(&key, &blocks).await?;
         Ok(blocks)
     }
@@ -444,12 +476,37 @@ impl<'a> Collector<'a> {
             return outcomes;
         }
         let filter = LogFilter::union(planned.iter().map(|(_, _, filter)| filter));
+        let witness = match self.witness(work, &planned).await {
+            Ok(witness) => witness,
+            Err(failure) => {
+                outcomes.extend(planned.iter().map(|(unit, _, _)| {
+                    let set = Dataset::Liquidations;
+                    Outcome::unfinished(&unit.csu.id, work.day.date, set, &failure, Effort::default())
+                }));
+                return outcomes;
+            }
+        };
         work.open.progress.begin_scan(work.span.count());
-        let scan = work
-            .open
-            .pool
-            .scan(&filter, work.span, self.at_once, |blocks| work.open.progress.advance(blocks))
-            .await;
+        let scan = loop {
+            let advance = |blocks| work.open.progress.advance(blocks);
+            let mut scan = work.open.pool.scan(&filter, work.span, self.at_once, advance).await;
+            // Each round without success leaves one endpoint fewer, so the rounds end.
+            match &witness {
+                Some((filter, span)) if scan.failure.is_none() => {
+                    match work.open.pool.have_logs(&scan.endpoints, filter, *span).await {
+                        Ok(true) => break scan,
+                        Ok(false) => {}
+                        Err(error) => {
+                            // Unproven: none of its blocks counts as read.
+                            scan.covered = Coverage::default();
+                            scan.failure = Some(error);
+                            break scan;
+                        }
+                    }
+                }
+                _ => break scan,
+            }
+        };
         let read = match scan_failure(&scan, work.span) {
             None => self.event_reads(work, &reader, &planned, &scan.logs).await,
             Some(failure) => Err(failure),
@@ -497,6 +554,25 @@ impl<'a> Collector<'a> {
             });
         }
         outcomes
+    }
+
+    /// Where a log must be, by the word of a CSU's own state at the end of the day: an empty answer is no evidence, but an
+    /// endpoint that has this one holds the day's logs. `None` when nothing was touched that day, or no snapshot is there.
+    async fn witness(
+        &self,
+        work: &DayWork<'_>,
+        planned: &[(Unit<'a>, Layout, LogFilter)],
+    ) -> Result<Option<(LogFilter, BlockSpan)>, Failure> {
+        let since = u64::try_from(work.day.day_start).unwrap_or(0);
+        for (unit, _, _) in planned {
+            let reads =
+                ReadsAtBlock { block: work.last, calls: self.stored_calls(unit.csu, work.day.date).await };
+            if let Some(witness) = unit.family.witness(unit.csu, &reads, since) {
+                let blocks = work.open.boundaries.blocks_at(witness.timestamp).await;
+                return Ok(blocks.map_err(|error| failure_of(&error))?.map(|span| (witness.filter, span)));
+            }
+        }
+        Ok(None)
     }
 
     /// Oracle reads at every block that holds a log, by CSU. One batch a block, for all CSUs with a log in it.
@@ -574,7 +650,7 @@ impl<'a> Collector<'a> {
         }
     }
 
-    async fn remembered_layouts(&self, csu: &Csu) -> LayoutHistory {
+    pub(crate) async fn remembered_layouts(&self, csu: &Csu) -> LayoutHistory {
         // A memory that cannot be read is no memory: the contracts are found again.
         match self.lake.get(&path::layout_cache(&csu.id)).await {
             Ok(Some(bytes)) => serde_json::from_slice(&bytes).unwrap_or_default(),
@@ -672,13 +748,25 @@ fn scan_failure(scan: &Scan, span: BlockSpan) -> Option<Failure> {
     Some(Failure::new(reason, format!("blocks {}{more} were not scanned{why}", spans.join(", "))))
 }
 
+fn failure_of(error: &BoundaryError) -> Failure {
+    match error {
+        BoundaryError::Pool(pool) => Failure::from(pool),
+        BoundaryError::NotFinal { .. } => Failure::new(Reason::NotFinal, error),
+        BoundaryError::Disorder { .. } => Failure::new(Reason::BadAnswer, error),
+    }
+}
+
 fn fail_all(day: &DayTasks<'_>, failure: &Failure) -> Vec<Outcome> {
-    day.tasks
-        .iter()
-        .map(|(unit, set)| {
-            Outcome::unfinished(&unit.csu.id, day.window.day, *set, failure, Effort::default())
-        })
-        .collect()
+    let unfinished = |(unit, set): &(Unit<'_>, Dataset)| {
+        Outcome::unfinished(&unit.csu.id, day.window.day, *set, failure, Effort::default())
+    };
+    let awaiting = day.awaiting_blocks.iter().map(|outcome| without_blocks(outcome, failure));
+    day.tasks.iter().map(unfinished).chain(awaiting).collect()
+}
+
+/// The outcome of an object that is there, on a day whose blocks cannot be had.
+fn without_blocks(outcome: &Outcome, failure: &Failure) -> Outcome {
+    Outcome::unfinished(&outcome.csu, outcome.date, outcome.dataset, failure, Effort::default())
 }
 
 fn collected(csu: &Csu, date: Day, dataset: Dataset, effort: Effort) -> Outcome {

@@ -92,7 +92,7 @@ impl Failure {
     pub fn new(reason: Reason, message: impl ToString) -> Self {
         let status = match reason {
             Reason::NoArchive => Status::ArchiveUnavailable,
-            Reason::NotFinal => Status::NotAttempted,
+            Reason::NotFinal | Reason::Budget => Status::NotAttempted,
             Reason::BlocksMissing => Status::Partial,
             _ => Status::Failed,
         };

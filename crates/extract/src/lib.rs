@@ -8,6 +8,7 @@
 pub mod boundary;
 pub mod collect;
 pub mod ledger;
+pub mod plan;
 pub mod reads;
 pub mod report;
 pub mod rpc;

@@ -8,6 +8,7 @@ use extract::rpc::providers::Providers;
 use extract::rpc::recording::Recorder;
 use lake::day::Day;
 use lake::run::{Overrides, Run};
+use lake::status::Reason;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,7 +19,8 @@ use std::sync::Arc;
 /// A run goes on where an earlier one stopped: days whose objects are in the lake cost no request. A day counts as done
 /// only when every call was answered and every one of its blocks was scanned; what is missing is listed with its reason.
 ///
-/// Exit codes: 0 everything is there; 1 finished, some is missing and listed; 2 could not run; 75 interrupted, run again.
+/// Exit codes: 0 everything is there; 1 finished, some is missing and listed; 2 could not run; 75 interrupted or
+/// out of budget, run again.
 #[derive(Parser)]
 #[command(version, max_term_width = 100)]
 struct Cli {
@@ -32,6 +34,10 @@ enum Command {
     ///
     /// Example: extract run --run pipelines/runs/2024-12.toml --csu aave_v3_ethereum --from 2024-12-01 --to 2024-12-03
     Run(RunArgs),
+    /// Print the bill of a run before anything is sent: requests by method, units, hours, share of each key's month.
+    ///
+    /// Example: extract plan --run pipelines/runs/2024-12.toml
+    Plan(RunArgs),
 }
 
 #[derive(Args)]
@@ -57,7 +63,7 @@ struct RunArgs {
     /// Requests under way at once on each chain.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: u16,
-    /// Keep every exchange in FILE, for endpoints with `url = "replay:FILE"` to answer from.
+    /// Keep every exchange in FILE, besides those that are there, for endpoints with `url = "replay:FILE"` to answer from.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
     /// Print the result as JSON on stdout.
@@ -75,17 +81,19 @@ fn main() -> ExitCode {
         // Our own words only: what libraries log below may hold addresses that are keys.
         .with_env_filter(tracing_subscriber::EnvFilter::new(log_filter()))
         .init();
-    let Command::Run(args) = cli.command;
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("cannot start the runtime")
-        .and_then(|runtime| runtime.block_on(run(args)));
+        .and_then(|runtime| match cli.command {
+            Command::Run(args) => runtime.block_on(run(args)),
+            Command::Plan(args) => runtime.block_on(plan(args)),
+        });
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {error}");
             ExitCode::from(2)
         }
     }
@@ -98,6 +106,33 @@ fn log_filter() -> String {
     format!("off,extract={}", if known { &level } else { "warn" })
 }
 
+async fn plan(args: RunArgs) -> anyhow::Result<ExitCode> {
+    let overrides = Overrides { lake: args.lake, from: args.from, to: args.to, csus: args.csu };
+    let run = Run::load(&args.run, &overrides)?;
+    let lake = run.open_lake()?;
+    let file = args.providers.unwrap_or_else(|| run.providers.clone());
+    let providers = Providers::load(&file, |name| std::env::var(name).ok())?;
+    for purse in providers.purses() {
+        purse.take_up(&lake).await?;
+    }
+    let progress = Progress::to_stderr();
+    let collector = Collector {
+        run: &run,
+        lake: &lake,
+        providers: &providers,
+        recorder: None,
+        at_once: usize::from(args.jobs),
+        progress: &progress,
+    };
+    let plan = collector.plan().await;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&plan)?);
+    } else {
+        print!("{}", plan.in_words());
+    }
+    Ok(if plan.without_endpoint.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
 async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let overrides = Overrides { lake: args.lake, from: args.from, to: args.to, csus: args.csu };
     let run = Run::load(&args.run, &overrides)?;
@@ -105,7 +140,10 @@ async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     lake.check_writable().await?;
     let file = args.providers.unwrap_or_else(|| run.providers.clone());
     let providers = Providers::load(&file, |name| std::env::var(name).ok())?;
-    let recorder = args.record.as_ref().map(|_| Arc::new(Recorder::default()));
+    for purse in providers.purses() {
+        purse.take_up(&lake).await?;
+    }
+    let recorder = args.record.as_deref().map(Recorder::to_extend).transpose()?.map(Arc::new);
     let progress = Progress::to_stderr();
     let collector = Collector {
         run: &run,
@@ -131,9 +169,14 @@ async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     if args.json {
         println!("{}", serde_json::to_string_pretty(&summary)?);
     }
+    for purse in providers.purses() {
+        purse.keep(&lake).await?;
+    }
+    let is_out_of_budget = summary.unfinished.iter().any(|task| task.reason == Some(Reason::Budget));
     let could_not_run = !collected.unusable.is_empty() && collected.unusable.len() == collected.chains_tried;
     Ok(match (could_not_run, summary.unfinished.is_empty()) {
         (true, _) => ExitCode::from(2),
+        (false, _) if is_out_of_budget => ExitCode::from(75),
         (false, true) => ExitCode::SUCCESS,
         (false, false) => ExitCode::from(1),
     })

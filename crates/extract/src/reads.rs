@@ -12,7 +12,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 
 /// Calls in one `eth_call`: within the gas that providers give (facts/protocols.md 1.2). Halved when a node says so.
-const CALLS_PER_BATCH: usize = 150;
+pub(crate) const CALLS_PER_BATCH: usize = 150;
 
 /// Carries out view calls on one chain and remembers who answered.
 pub struct Reader<'a> {

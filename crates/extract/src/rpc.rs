@@ -4,6 +4,7 @@
 //! under alloy's client; [`classify`] says what a refusal asks for; [`endpoint`] paces and retries; [`pool`] falls over
 //! from one endpoint to the next and scans logs in windows. URLs are keys: [`secret`] keeps them unprintable.
 
+pub mod budget;
 pub mod classify;
 pub mod endpoint;
 pub mod pool;

@@ -20,13 +20,6 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// One digest over all inputs.
-    pub fn inputs_sha256(&self) -> String {
-        crate::digest::sha256_of_listing(
-            self.inputs.iter().map(|(path, digest)| (path.as_str(), digest.as_str())),
-        )
-    }
-
     /// The manifest as indented JSON with a newline at its end.
     ///
     /// # Errors

@@ -179,6 +179,11 @@ pub fn layout_cache(csu: &str) -> Path {
     Path::from_iter(["state", "layouts", &format!("{csu}.json")])
 }
 
+/// What a key has spent this month: `state/quota/<name of its variable>.json`.
+pub fn quota(purse: &str) -> Path {
+    Path::from_iter(["state", "quota", &format!("{purse}.json")])
+}
+
 /// The report of the last `extract run` of a run file: `state/reports/<run>.json`.
 pub fn run_report(run: &str) -> Path {
     Path::from_iter(["state", "reports", &format!("{run}.json")])

@@ -89,7 +89,8 @@ pub struct Chain {
     pub multicall3_block: u64,
     /// Blocks behind the head that count as final where an endpoint does not know the `finalized` tag.
     pub finality_blocks: u64,
-    /// Where this row comes from.
+    /// Where this row comes from. A row without it is refused by name.
+    #[serde(default)]
     pub source: String,
     /// Remarks.
     #[serde(default)]
@@ -157,7 +158,8 @@ pub struct Csu {
     pub minted_tokens: Vec<Address>,
     /// How far the row was checked.
     pub verified: Verified,
-    /// Where this row comes from.
+    /// Where this row comes from. A row without it is refused by name.
+    #[serde(default)]
     pub source: String,
     /// Remarks.
     #[serde(default)]
@@ -184,7 +186,8 @@ pub struct TokenFacts {
     /// Why it cannot.
     #[serde(default)]
     pub pricing_reason: Option<String>,
-    /// Where this row comes from.
+    /// Where this row comes from. A row without it is refused by name.
+    #[serde(default)]
     pub source: String,
 }
 
@@ -449,7 +452,8 @@ impl Registry {
         if !self.chains.contains_key(&token.chain) {
             return bad("its chain is not in chains.toml", "add the chain, or mend the name");
         }
-        if token.pricing == Pricing::Excluded && token.pricing_reason.is_none() {
+        let has_reason = token.pricing_reason.as_deref().is_some_and(|reason| !reason.trim().is_empty());
+        if token.pricing == Pricing::Excluded && !has_reason {
             return bad("it is excluded from pricing without a reason", "give `pricing_reason`");
         }
         match self.tokens.insert((token.chain.clone(), token.address), token) {
@@ -601,7 +605,7 @@ source = "a test"
     fn rows_that_break_a_rule_are_refused_by_name() {
         let cases = [
             (CSUS.replace("source = \"a test\"", "source = \" \""), "the row has no source"),
-            (CSUS.replace("source = \"a test\"", ""), "missing field `source`"),
+            (CSUS.replace("source = \"a test\"", ""), "`aave_v3_ethereum`: the row has no source\nhint: "),
             (CSUS.replace("0x2f39d2", "0x2F39d2"), "not an address with a valid EIP-55 checksum"),
             (
                 CSUS.replace("chain = \"ethereum\"", "chain = \"etherium\""),

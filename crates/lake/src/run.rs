@@ -117,9 +117,18 @@ impl Run {
             toml::from_str(&text).map_err(|error| malformed(error.to_string().trim_end().to_owned()))?;
         if !is_run_name(&read.name) {
             return Err(malformed(format!(
-                "`name = \"{}\"` must be letters, digits, `-` and `_`",
+                "`name = \"{}\"` must be letters, digits, `-` and `_`\nhint: rename the run",
                 read.name
             )));
+        }
+
+        if overrides.csus.is_empty() && read.csus.is_empty() {
+            return Err(malformed("`csus` is empty: there is nothing to do\nhint: name CSUs, or `csus = [\"*\"]` for all of the registry".into()));
+        }
+        if read.datasets.as_ref().is_some_and(Vec::is_empty) {
+            return Err(malformed(
+                "`datasets` is empty: there is nothing to do\nhint: name `tvl`, `liquidations`, or leave the line out for both".into(),
+            ));
         }
 
         let base = file.parent().unwrap_or(Path::new(""));
@@ -197,6 +206,21 @@ mod tests {
         assert_eq!(lake("", "./data"), "data");
         assert_eq!(lake("runs", "/srv/lake"), "/srv/lake");
         assert_eq!(lake("runs", "memory:///"), "memory:///");
+    }
+
+    #[test]
+    fn a_run_of_nothing_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("run.toml");
+        let days =
+            "name = \"x\"\nfrom = \"2024-12-01\"\nto = \"2024-12-01\"\nregistry = \"r\"\nlake = \"l\"\n";
+        let refusal = |lists: &str| {
+            std::fs::write(&file, format!("{days}{lists}")).unwrap();
+            Run::load(&file, &Overrides::default()).unwrap_err().to_string()
+        };
+        assert!(refusal("csus = []").contains("`csus` is empty: there is nothing to do\nhint: "));
+        let error = refusal("csus = [\"*\"]\ndatasets = []");
+        assert!(error.contains("`datasets` is empty: there is nothing to do\nhint: "), "{error}");
     }
 
     #[test]

@@ -111,6 +111,8 @@ words! {
         Unreachable = "unreachable",
         /// Every endpoint refused for its rate or quota.
         RateLimited = "rate_limited",
+        /// Every key that could answer has spent its month.
+        Budget = "budget",
         /// No endpoint has the state or logs of that block.
         NoArchive = "no_archive",
         /// An answer failed a check: outside the range, wrong address, removed, hashes that disagree.

@@ -50,7 +50,9 @@ pub enum StoreError {
         why: String,
     },
     /// The object store refused.
-    #[error("the lake at {location} refused to {action} {path}: {source}")]
+    #[error(
+        "the lake at {location} refused to {action} {path}: {source}\nhint: is it there, and may you write to it?"
+    )]
     Refused {
         /// What was tried.
         action: &'static str,
@@ -122,11 +124,6 @@ impl Lake {
     /// The location as it was given.
     pub fn location(&self) -> &str {
         &self.location
-    }
-
-    /// The store below, for what this type does not offer.
-    pub fn object_store(&self) -> Arc<dyn ObjectStore> {
-        Arc::clone(&self.store)
     }
 
     /// Writes and removes a small object under `state/`, so that a lake that cannot be written is noticed before any work

@@ -9,7 +9,7 @@ use lake::manifest::Manifest;
 use lake::path::gold_file;
 use lake::run::Run;
 use lake::schema::gold::PanelDaily;
-use lake::status::Status;
+use lake::status::{Dataset, Status};
 use lake::store::{Lake, StoreError};
 use lake::table_file::{TableError, parquet_bytes};
 use serde::Serialize;
@@ -63,7 +63,7 @@ pub struct Built {
     pub rows: usize,
     /// Rows by the word in `status`.
     pub by_status: BTreeMap<&'static str, usize>,
-    /// Rows that running again could fill, in order of CSU and day.
+    /// Rows in which running again could fill what the run asks for, in order of CSU and day.
     pub missing: Vec<MissingRow>,
     /// Months of the run that silver does not have.
     pub months_without_silver: Vec<String>,
@@ -96,7 +96,7 @@ pub struct File {
 }
 
 impl Built {
-    /// Whether every row of the frame is done.
+    /// Whether every row of the frame has what the run asks for.
     pub fn is_whole(&self) -> bool {
         self.missing.is_empty()
     }
@@ -115,7 +115,7 @@ pub async fn build(run: &Run, lake: &Lake) -> Result<Built, BuildError> {
     for row in &rows {
         *by_status.entry(row.status.as_str()).or_insert(0) += 1;
     }
-    let missing = rows.iter().filter(|row| row.status.is_worth_a_retry()).map(missing_row).collect();
+    let missing = rows.iter().filter(|row| is_missing(run, row)).map(missing_row).collect();
     let n_rows = rows.len();
 
     // All bytes are made before the first is written.
@@ -147,6 +147,15 @@ pub async fn build(run: &Run, lake: &Lake) -> Result<Built, BuildError> {
         months_without_silver: silver.months_without,
         files,
     })
+}
+
+/// A dataset that the run does not ask for is not missing, though its status says that nobody tried it.
+fn is_missing(run: &Run, row: &PanelDaily) -> bool {
+    let status_of = |dataset: &Dataset| match dataset {
+        Dataset::Tvl => row.snap_status,
+        Dataset::Liquidations => row.liq_status,
+    };
+    run.datasets.iter().map(status_of).any(Status::is_worth_a_retry)
 }
 
 fn missing_row(row: &PanelDaily) -> MissingRow {

@@ -173,6 +173,11 @@ impl Known {
             return Err(FrameError::Contradiction { why });
         }
 
+        if liq_status == Status::NoBlock && blocks_expected.is_some_and(|expected| expected != 0) {
+            let why = format!("{} of {date} counts as {liq_status}, its chain has blocks", csu.id);
+            return Err(FrameError::Contradiction { why });
+        }
+
         let mut bronze = Vec::new();
         let blocks = BronzeKey::Blocks { chain: csu.chain.clone(), date };
         bronze.extend(of_chain.and_then(|day| day.sha256.clone()).map(|sha256| (blocks.to_string(), sha256)));

@@ -13,7 +13,8 @@ use std::process::ExitCode;
 
 const AFTER: &str = "\
 Exit codes:
-  0  every row of the frame is done (collected, not_deployed, retired, no_block or unsupported)
+  0  every row of the frame is done (collected, not_deployed, retired, no_block or unsupported) in
+     the run's datasets
   1  built, but some rows are missing: they are listed, and running the stages again may fill them
      (dictionary --check: some pages are stale)
   2  cannot run: the run file, the registry, the lake or silver is not as it must be

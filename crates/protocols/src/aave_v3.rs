@@ -20,7 +20,7 @@
 use crate::answers::{Answers, Call, Missing};
 use crate::family::{
     BadDebt, Discovery, DiscoveryError, Family, Gives, Layout, LayoutDrift, Leg, LogReading, Market,
-    PriceAnswer, Quote, ReserveFigures, Snapshot, TokenAnswer,
+    PriceAnswer, Quote, ReserveFigures, Snapshot, TokenAnswer, Witness,
 };
 use crate::token::{self, IErc20, item};
 use alloy_sol_types::{SolEvent, sol};
@@ -69,6 +69,15 @@ sol! {
             uint256 liquidatedCollateralAmount,
             address liquidator,
             bool receiveAToken
+        );
+        /// Emitted whenever a reserve's state was brought up to date and its rates were set anew.
+        event ReserveDataUpdated(
+            address indexed reserve,
+            uint256 liquidityRate,
+            uint256 stableBorrowRate,
+            uint256 variableBorrowRate,
+            uint256 liquidityIndex,
+            uint256 variableBorrowIndex
         );
         /// From 3.3: bad debt burned from a user, once per debt asset.
         event DeficitCreated(address indexed user, address indexed debtAsset, uint256 amountCreated);
@@ -249,6 +258,21 @@ impl Family for AaveV3 {
     fn filter(&self, _csu: &Csu, layouts: &[&Layout]) -> LogFilter {
         let pools = layouts.iter().filter_map(|layout| layout.roots.get(part::POOL).copied());
         LogFilter::new(pools, [IPool::LiquidationCall::SIGNATURE_HASH, IPool::DeficitCreated::SIGNATURE_HASH])
+    }
+
+    /// `lastUpdateTimestamp` is set in `updateState` alone, and whoever calls it emits `ReserveDataUpdated` in the same
+    /// transaction, or `LiquidationCall` (from 3.6 a liquidation paid in aTokens touches its collateral without new rates):
+    /// read in aave-v3-core HEAD and aave-v3-origin v3.3.0, v3.6.0 and HEAD, every caller in `libraries/logic` and `pool`.
+    fn witness(&self, _csu: &Csu, reads: &ReadsAtBlock, since: u64) -> Option<Witness> {
+        let answers = Answers::new(&reads.calls);
+        let pool = answers.contract(key::LIST, "")?;
+        let touched = reserves_list(&answers).ok()?.into_iter().filter_map(|asset| {
+            let data = reserve_data(&answers, &item(asset)).ok()?;
+            u64::try_from(data.lastUpdateTimestamp).ok()
+        });
+        let timestamp = touched.filter(|time| (since..=reads.block.timestamp).contains(time)).min()?;
+        let topics = [IPool::ReserveDataUpdated::SIGNATURE_HASH, IPool::LiquidationCall::SIGNATURE_HASH];
+        Some(Witness { timestamp, filter: LogFilter::new([pool], topics) })
     }
 
     fn read_snapshot(&self, csu: &Csu, reads: &ReadsAtBlock) -> Result<Snapshot, DiscoveryError> {

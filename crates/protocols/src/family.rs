@@ -49,6 +49,11 @@ pub trait Family: Send + Sync {
     /// The logs that are liquidations of this CSU, for a day on which these layouts held.
     fn filter(&self, csu: &Csu, layouts: &[&Layout]) -> LogFilter;
 
+    /// A log of this day that must exist, as the contracts' own state in a snapshot says: the earliest one at or after
+    /// `since` (Unix seconds). An endpoint that does not have it does not hold the day's logs, and its empty answers mean
+    /// nothing. `None` when the state tells of none.
+    fn witness(&self, csu: &Csu, reads: &ReadsAtBlock, since: u64) -> Option<Witness>;
+
     /// What a snapshot says.
     ///
     /// # Errors
@@ -144,6 +149,15 @@ pub struct DiscoveryError {
 pub struct LayoutDrift {
     /// What differs.
     pub what: String,
+}
+
+/// A log that must exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Witness {
+    /// Time of its block, Unix seconds.
+    pub timestamp: u64,
+    /// A filter that at least one log of that time matches.
+    pub filter: LogFilter,
 }
 
 /// What a snapshot says.

@@ -67,9 +67,10 @@ fn symbol(answers: &Answers<'_>, item: &str) -> Option<String> {
     Some(printable(&text, LONGEST_SYMBOL)).filter(|symbol| !symbol.is_empty())
 }
 
-/// Text from a chain made fit for a terminal and a table: no control characters, at most `longest` characters.
+/// Text made fit for a terminal and a table: on one line, no control characters, at most `longest` characters.
 pub fn printable(text: &str, longest: usize) -> String {
-    text.trim().chars().filter(|c| !c.is_control() && !is_invisible(*c)).take(longest).collect()
+    let line: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    line.join(" ").chars().filter(|c| !c.is_control() && !is_invisible(*c)).take(longest).collect()
 }
 
 /// Marks that reorder or hide text around them.
@@ -113,6 +114,15 @@ mod tests {
         assert_eq!(token(text(&"x".repeat(10_000)), word(6)).symbol.map(|s| s.len()), Some(32));
         assert_eq!(token(text(""), word(6)).symbol, None);
         assert_eq!(token(vec![1, 2, 3], word(6)).symbol, None);
+    }
+
+    #[test]
+    fn lines_are_joined_by_a_space() {
+        assert_eq!(
+            printable(" not final\r\n\n  hint: run again later\n", 100),
+            "not final hint: run again later"
+        );
+        assert_eq!(printable("\n", 100), "");
     }
 
     #[test]

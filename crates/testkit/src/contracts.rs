@@ -187,6 +187,8 @@ pub struct AaveReserve {
     pub accrued_to_treasury: u128,
     /// Unbacked aTokens.
     pub unbacked: u128,
+    /// When it was last touched, Unix seconds; zero for never.
+    pub touched_at: u64,
     /// What the oracle says.
     pub price: Price,
 }
@@ -226,6 +228,7 @@ impl AaveReserve {
             deficit: Some(U256::ZERO),
             accrued_to_treasury: 0,
             unbacked: 0,
+            touched_at: 0,
             price,
         }
     }
@@ -238,7 +241,7 @@ impl AaveReserve {
             variableBorrowIndex: self.variable_borrow_index,
             currentVariableBorrowRate: self.variable_borrow_rate,
             currentStableBorrowRate: self.stable_borrow_rate,
-            lastUpdateTimestamp: alloy_primitives::Uint::ZERO,
+            lastUpdateTimestamp: alloy_primitives::Uint::saturating_from(self.touched_at),
             id: u16::try_from(id).unwrap_or(u16::MAX),
             aTokenAddress: self.a_token,
             stableDebtTokenAddress: self.stable_debt_token,

@@ -2,10 +2,12 @@
 //! recorder of the demo.
 
 pub mod contracts;
+pub mod december;
 pub mod devnet;
 pub mod programs;
 pub mod real_day;
 pub mod record;
+pub mod serve;
 pub mod server;
 pub mod setting;
 pub mod simchain;

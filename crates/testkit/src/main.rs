@@ -1,11 +1,12 @@
-//! Developer commands around the devnet and the recorded demo.
+//! Developer commands: the recorded demo, and simulated providers as servers.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use testkit::record::{self, RecordDemo};
+use testkit::serve::{self, Serve};
 
-/// For developers: record the demo from local chains with the real contracts
+/// For developers: record the demo from local chains with the real contracts, or serve simulated providers
 #[derive(Debug, Parser)]
 #[command(name = "testkit", version)]
 struct Cli {
@@ -17,11 +18,13 @@ struct Cli {
 enum Cmd {
     /// Play the demo's story on two local chains and record it
     RecordDemo(RecordDemo),
+    Serve(Serve),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Cmd::RecordDemo(options) => record::run(&options),
+        Cmd::Serve(options) => serve::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

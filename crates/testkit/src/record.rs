@@ -197,6 +197,35 @@ fn record(options: &RecordDemo, root: &Path, states: &Path, chains: &[Played; 2]
         fs::remove_file(&new)?;
     }
 
+    // The whole run first; then each day into a lake of its own, which begins by listing the contracts at that day's end:
+    // so the recording answers any part of the demo, in any order.
+    let days = ["2024-11-02", "2024-11-03", "2024-11-04", "2024-11-05"];
+    let whole = extract(options, root, &work, &providers, &new, "whole", &[]);
+    let outcome = days
+        .iter()
+        .fold(whole, |done, day| {
+            done.and_then(|()| {
+                extract(options, root, &work, &providers, &new, day, &["--from", day, "--to", day])
+            })
+        })
+        .and_then(|()| check_recording(&new, chains));
+    if let Err(error) = outcome {
+        let _ = fs::remove_file(&new);
+        return Err(error);
+    }
+    fs::rename(&new, &recording).with_context(|| format!("cannot replace {}", recording.display()))
+}
+
+/// Runs extract once over the demo's run file, into a lake of its own, adding to the recording.
+fn extract(
+    options: &RecordDemo,
+    root: &Path,
+    work: &Path,
+    providers: &Path,
+    recording: &Path,
+    lake: &str,
+    more: &[&str],
+) -> Result<()> {
     let mut command = match &options.extract {
         Some(binary) => Command::new(binary),
         None => {
@@ -208,25 +237,19 @@ fn record(options: &RecordDemo, root: &Path, states: &Path, chains: &[Played; 2]
     command
         .arg("run")
         .args(["--run".as_ref(), root.join("pipelines/runs/demo.toml").as_os_str()])
-        .args(["--lake".as_ref(), work.join("lake").as_os_str()])
+        .args(["--lake".as_ref(), work.join(lake).as_os_str()])
         .args(["--providers".as_ref(), providers.as_os_str()])
-        .args(["--record".as_ref(), new.as_os_str()])
+        .args(["--record".as_ref(), recording.as_os_str()])
+        .args(more)
         .current_dir(root);
     let status = command.status().with_context(|| {
         format!("cannot start {}; give --extract BIN", command.get_program().to_string_lossy())
     })?;
-    let outcome = if status.success() {
-        check_recording(&new, chains)
-    } else {
-        Err(anyhow::anyhow!(
-            "extract ended with {status}; its own message is above, the recording is not replaced"
-        ))
-    };
-    if let Err(error) = outcome {
-        let _ = fs::remove_file(&new);
-        return Err(error);
-    }
-    fs::rename(&new, &recording).with_context(|| format!("cannot replace {}", recording.display()))
+    ensure!(
+        status.success(),
+        "extract ended with {status}; its own message is above, the recording is not replaced"
+    );
+    Ok(())
 }
 
 /// A recording must be small, and must hold no contract code: Aave's is not ours to hand on.

@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod rpc;
+pub mod view;
 
 use alloy_primitives::{Address, B256, Bytes, keccak256};
 use alloy_sol_types::{SolCall, SolError};
@@ -15,6 +16,7 @@ use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use clock::{Clock, ClockError};
+pub use view::View;
 
 /// Multicall3 has the same address on every chain that has it.
 pub const MULTICALL3: Address = alloy_primitives::address!("0xcA11bde05977b3631167028862bE2a173976CA11");
@@ -241,7 +243,17 @@ impl SimChain {
 
     /// Last final block.
     pub fn finalized(&self) -> u64 {
-        self.head().saturating_sub(self.finality).max(self.first)
+        self.view().finalized()
+    }
+
+    /// The chain up to its head.
+    pub fn view(&self) -> View<'_> {
+        self.view_at(self.head())
+    }
+
+    /// The chain as a node sees it that has got as far as `head`, or as the chain itself if that is less.
+    pub fn view_at(&self, head: u64) -> View<'_> {
+        View::new(self, head.clamp(self.first, self.head()))
     }
 
     /// Grows the chain up to this block, or up to the last that the clock knows. A chain never shrinks.
@@ -265,27 +277,17 @@ impl SimChain {
 
     /// Header of a block, if the chain has it.
     pub fn header(&self, number: u64) -> Option<Header> {
-        if number < self.first || number > self.head() {
-            return None;
-        }
-        let parent_hash = number.checked_sub(1).map_or(B256::ZERO, |parent| self.hash(parent));
-        let timestamp = self.clock.time(number)?;
-        Some(Header { number, hash: self.hash(number), parent_hash, timestamp })
+        self.view().header(number)
     }
 
     /// Header of the block with this hash, if the chain has it.
     pub fn header_by_hash(&self, hash: B256) -> Option<Header> {
-        let mut tail = [0_u8; 8];
-        tail.copy_from_slice(&hash[24..]);
-        let number = self.numbers_of_recorded.get(&hash).copied().unwrap_or(u64::from_be_bytes(tail));
-        self.header(number).filter(|header| header.hash == hash)
+        self.view().header_by_hash(hash)
     }
 
     /// The logs of these blocks, in order.
     pub fn logs(&self, blocks: RangeInclusive<u64>) -> impl Iterator<Item = &RawLog> {
-        let (first, last) = (*blocks.start(), (*blocks.end()).min(self.head()));
-        let range = (first <= last).then(|| self.logs.range(first..=last));
-        range.into_iter().flatten().flat_map(|(_, logs)| logs)
+        self.view().logs(blocks)
     }
 
     /// Whether there is code at an address.
@@ -399,5 +401,33 @@ mod tests {
         assert_eq!(places(0..=100), [(20, 9), (30, 1), (30, 2)]);
         assert_eq!(places(21..=29), []);
         assert_eq!(places(60..=100), []);
+    }
+
+    #[test]
+    fn a_month_of_arbitrum_takes_no_room_for_its_blocks() {
+        let blocks = 260_000_000..=270_713_600_u64;
+        let chain =
+            SimChain::new(42_161, blocks.clone(), Clock::every_ms(250, blocks, 1_733_029_200).unwrap())
+                .unwrap();
+        // Every thousandth block with a neighbour, by number and by hash; nothing was kept to know them.
+        for number in (260_000_001..=270_713_600).step_by(1_000) {
+            let header = chain.header(number).unwrap();
+            assert_eq!(header.parent_hash, chain.header(number - 1).unwrap().hash);
+            assert_eq!(header.timestamp, 1_733_029_200 + (number - 260_000_000) / 4);
+            assert_eq!(chain.header_by_hash(header.hash), Some(header));
+        }
+        assert!(chain.recorded_hashes.is_empty() && chain.numbers_of_recorded.is_empty());
+    }
+
+    #[test]
+    fn a_node_that_is_behind_sees_a_shorter_chain() {
+        let chain =
+            chain().with_finality(5).with_recorded_logs([recorded(30, 0, 1), recorded(45, 0, 2)]).unwrap();
+        let behind = chain.view_at(40);
+        assert_eq!((behind.head(), behind.finalized()), (40, 35));
+        assert_eq!(behind.header(41), None);
+        assert_eq!(behind.header_by_hash(chain.hash(41)), None);
+        assert_eq!(behind.logs(0..=100).count(), 1);
+        assert_eq!(chain.view_at(1_000).head(), 50, "no node is ahead of the chain");
     }
 }

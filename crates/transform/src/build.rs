@@ -8,7 +8,7 @@
 use crate::coverage::{Sources, Task};
 use crate::liquidations::LogsLost;
 use crate::prices::PriceBook;
-use crate::read::{Expected, Listed, Month, NameAndDay};
+use crate::read::{Expected, Flaw, Listed, Month, NameAndDay};
 use crate::tokens::TokenBook;
 use crate::{dimensions, liquidations, read, reserves};
 use bytes::Bytes;
@@ -53,6 +53,18 @@ pub enum BuildError {
         /// What is wrong.
         #[from]
         source: TableError,
+    },
+    /// The lake's days are those of another zone.
+    #[error(
+        "{path}: its day is one of {found}, the run's days are those of {expected}\nhint: a lake has days of one zone: give this run a lake of its own, or the zone {found}; nothing was written"
+    )]
+    OtherZone {
+        /// The object with the day's blocks.
+        path: String,
+        /// Its zone.
+        found: String,
+        /// The run's zone.
+        expected: String,
     },
     /// The threads could not be started.
     #[error("cannot start the threads: {source}\nhint: give a smaller --jobs")]
@@ -148,6 +160,7 @@ pub async fn run(run: &Run, lake: &Lake, jobs: Option<usize>) -> Result<Summary,
     for (name, listed) in &listed {
         tracing::info!(month = %name, objects = listed.objects.len(), "reading");
         let month = read::month(lake, expected, listed, &pool).await?;
+        of_one_zone(&month)?;
         build.note_inputs(&month);
         tokens.see_month(&run.registry, &month);
         if touched.contains(name) {
@@ -159,6 +172,17 @@ pub async fn run(run: &Run, lake: &Lake, jobs: Option<usize>) -> Result<Summary,
     build.whole::<CsuRow>(csus)?;
     build.whole::<TokenRow>(tokens.rows(&run.registry))?;
     build.write(&touched).await
+}
+
+/// Silver of a month replaces what is there, so a run must not read another zone's days as flaws and leave them out.
+fn of_one_zone(month: &Month) -> Result<(), BuildError> {
+    for object in month.blocks.values() {
+        if let Err(Flaw::OtherZone { found, expected }) = &object.content {
+            let (path, found, expected) = (object.path.clone(), found.clone(), expected.clone());
+            return Err(BuildError::OtherZone { path, found, expected });
+        }
+    }
+    Ok(())
 }
 
 struct Build<'a> {
@@ -207,10 +231,8 @@ impl Build<'_> {
 
         let sources = Sources { registry: &run.registry, zone: &run.zone, month };
         let asked = listed.ledger.iter().filter(|task| sources.asks_ledger(task)).cloned().collect();
+        // No input of the manifest: an entry says when it was tried. What is taken from it stands in `coverage`.
         let ledger = read::ledger(self.lake, &asked).await?;
-        for object in ledger.values() {
-            self.inputs.insert(object.path.clone(), object.sha256.clone());
-        }
         let coverage = sources.rows(&tasks, &ledger);
         self.note_gaps(&frame, &coverage);
 
@@ -277,7 +299,7 @@ impl Build<'_> {
                 outputs.entry(path).or_insert(sha256);
             }
         }
-        // What the months left alone were built from stays told, also where it is not read today (the ledger).
+        // What the months left alone were built from stays told.
         if outputs.keys().any(|path| path.contains("/month=") && !is_of_touched(path)) {
             for (path, sha256) in before.inputs {
                 if month_of_input(&path).is_some_and(|month| !touched.contains(&month)) {
@@ -322,7 +344,7 @@ impl Build<'_> {
     }
 }
 
-/// Month of a bronze object's or ledger entry's path: both end in `<date>.json`.
+/// Month of a bronze object's path, which ends in `<date>.json`.
 fn month_of_input(path: &str) -> Option<String> {
     let date: Day = path.rsplit('/').next()?.strip_suffix(".json")?.parse().ok()?;
     Some(date.month())

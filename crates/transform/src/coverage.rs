@@ -215,15 +215,28 @@ fn of_ledger(object: &Object<LedgerEntry>) -> Found {
             return Found { message, ..Found::word(Status::NotAttempted) };
         }
     };
-    if entry.status == Status::Collected {
-        let message = Some("the ledger says collected, but the object is not in the lake".to_owned());
+    // The ledger gives reasons for gaps. What closes one is proven by bronze or stands in the registry, and neither does
+    // here: a `no_block` that nothing proves would become liquidations measured as 0.
+    let unproven = match entry.status {
+        Status::Collected => Some("the object is not in the lake"),
+        Status::NoBlock => Some("no object in the lake proves a day without blocks"),
+        Status::NotDeployed | Status::Retired => Some("the registry does not say so"),
+        Status::Unsupported
+        | Status::Partial
+        | Status::ArchiveUnavailable
+        | Status::NotAttempted
+        | Status::Failed => None,
+    };
+    if let Some(why) = unproven {
+        let message = Some(format!("the ledger says {}, but {why}", entry.status));
         return Found { message, ..Found::word(Status::NotAttempted) };
     }
     let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     Found {
         status: entry.status,
         reason: entry.reason,
-        message: Some(entry.message.clone()).filter(|message| !message.is_empty()),
+        // The first line says what; the lines below it name endpoints and files, which no layer above state/ knows.
+        message: entry.message.lines().next().map(str::to_owned).filter(|message| !message.is_empty()),
         calls: Some(Calls { planned: number(entry.calls_planned), ok: number(entry.calls_ok) }),
         blocks_expected: entry.blocks_expected.map(number),
         blocks_scanned: entry.blocks_scanned.map(number),

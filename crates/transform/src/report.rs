@@ -22,7 +22,7 @@ pub fn text(summary: &Summary) -> Result<String, fmt::Error> {
     if !summary.bad_objects.is_empty() {
         writeln!(
             text,
-            "hint: an object of no use stays until it is removed: delete it and run extract again"
+            "hint: an object of no use stays until it is removed: look at it, move it out of the lake and run extract again"
         )?;
     }
     section(&mut text, "contradictions", &summary.contradictions, |out, words| write!(out, "{words}"))?;

@@ -4,7 +4,7 @@
 //! over for that question and the next one is asked; only when all have been is the question given up, with everyone's
 //! reason.
 
-use crate::rpc::classify::Verdict;
+use crate::rpc::classify::{self, Verdict};
 use crate::rpc::endpoint::{Endpoint, Refusal};
 use crate::rpc::providers::{EndpointConfig, LeftOut};
 use crate::rpc::recording::{Recorder, RecordingError};
@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Why a chain gave no answer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -60,13 +60,13 @@ pub enum PoolError {
         refusals: Vec<Refusal>,
     },
     /// The endpoint wants a smaller batch.
-    #[error("{refusal}")]
+    #[error("the batch is too large for the node\n  {refusal}")]
     SmallerBatch {
         /// What it said.
         refusal: Refusal,
     },
     /// A recording cannot be read.
-    #[error("{why}")]
+    #[error("the endpoint's recording cannot be used\n  {why}")]
     Recording {
         /// Why.
         why: String,
@@ -101,7 +101,9 @@ impl PoolError {
                     Reason::BadAnswer
                 } else if all(|v| matches!(v, Verdict::NoArchive)) {
                     Reason::NoArchive
-                } else if all(|v| matches!(v, Verdict::TooFast { .. })) {
+                } else if all(is_spent) {
+                    Reason::Budget
+                } else if all(|v| matches!(v, Verdict::TooFast { .. }) || is_spent(v)) {
                     Reason::RateLimited
                 } else {
                     Reason::Unreachable
@@ -138,6 +140,7 @@ fn lines(items: &[impl std::fmt::Display]) -> String {
 pub struct Pool {
     chain: String,
     endpoints: Vec<Arc<Endpoint>>,
+    distrusted: Mutex<Vec<Refusal>>,
     /// Endpoints that were left out after being asked for their chain id, and why.
     pub rejected: Vec<Refusal>,
 }
@@ -175,7 +178,12 @@ impl Pool {
             let left_out = left_out.iter().filter(|row| row.chain == chain.name).cloned().collect();
             return Err(PoolError::NoEndpoint { chain: chain.name.clone(), left_out });
         }
-        let mut pool = Self { chain: chain.name.clone(), endpoints: Vec::new(), rejected: Vec::new() };
+        let mut pool = Self {
+            chain: chain.name.clone(),
+            endpoints: Vec::new(),
+            distrusted: Mutex::default(),
+            rejected: Vec::new(),
+        };
         let mut serves_another = false;
         for endpoint in endpoints {
             match endpoint.request::<U64>("eth_chainId", &json!([])).await {
@@ -211,6 +219,14 @@ impl Pool {
         self.endpoints.iter().map(|endpoint| (endpoint.label().to_owned(), endpoint.asked())).collect()
     }
 
+    /// What a person should know of the endpoints after a run.
+    pub fn warnings(&self) -> Vec<String> {
+        let caught = self.distrusted().into_iter().map(|why| format!("endpoint not trusted: {why}"));
+        let left_out = self.rejected.iter().map(|why| format!("endpoint left out: {why}"));
+        let others = self.endpoints.iter().flat_map(|endpoint| endpoint.warnings());
+        caught.chain(left_out).chain(others).collect()
+    }
+
     /// Asks one endpoint after the other until `read` accepts an answer. Returns what it made of the answer, with the
     /// endpoint's label.
     ///
@@ -225,8 +241,9 @@ impl Pool {
     where
         R: DeserializeOwned + Send + Sync + std::fmt::Debug + Unpin + 'static,
     {
-        let mut refusals = Vec::new();
-        let (down, up): (Vec<_>, Vec<_>) = self.endpoints.iter().partition(|endpoint| endpoint.is_down());
+        let mut refusals = self.distrusted();
+        let trusted = self.endpoints.iter().filter(|endpoint| !self.is_distrusted(endpoint.label()));
+        let (down, up): (Vec<_>, Vec<_>) = trusted.partition(|endpoint| endpoint.is_down());
         for endpoint in up.into_iter().chain(down) {
             match endpoint.request::<R>(method, &params).await {
                 Ok(answer) => match read(answer) {
@@ -234,11 +251,24 @@ impl Pool {
                     Err(why) => refusals.push(bad_answer(endpoint, why)),
                 },
                 Err(Refusal { verdict: Verdict::Revert(data), .. }) => return Err(PoolError::Revert(data)),
-                Err(refusal) if refusal.verdict == Verdict::SmallerBatch => {
+                Err(refusal) if matches!(refusal.verdict, Verdict::SmallerBatch { .. }) => {
                     return Err(PoolError::SmallerBatch { refusal });
                 }
-                Err(refusal) => refusals.push(refusal),
+                Err(refusal) => {
+                    // One may be slow, two are not.
+                    let too_long = |refusal: &Refusal| refusal.verdict == Verdict::TookTooLong;
+                    if too_long(&refusal) && refusals.iter().any(too_long) {
+                        return Err(PoolError::SmallerBatch { refusal });
+                    }
+                    refusals.push(refusal);
+                    if is_our_fault(&refusals) {
+                        break;
+                    }
+                }
             }
+        }
+        if let Some(slow) = refusals.iter().position(|refusal| refusal.verdict == Verdict::TookTooLong) {
+            return Err(PoolError::SmallerBatch { refusal: refusals.swap_remove(slow) });
         }
         Err(PoolError::Refused { chain: self.chain.clone(), method: method.to_owned(), refusals })
     }
@@ -271,9 +301,7 @@ impl Pool {
         };
         match by_tag("finalized").await {
             Err(PoolError::Refused { refusals, .. })
-                if refusals
-                    .iter()
-                    .any(|refusal| matches!(refusal.verdict, Verdict::Elsewhere | Verdict::BadAnswer)) =>
+                if refusals.iter().any(|refusal| does_not_know_tag(&refusal.verdict)) =>
             {
                 let head = by_tag("latest").await?;
                 self.header(head.number.saturating_sub(blocks_behind_head)).await
@@ -321,12 +349,7 @@ impl Pool {
                 };
                 let width = endpoint.log_window();
                 if window.span.count() > width {
-                    let cut = window.span.windows(width);
-                    let pieces = cut.map(|span| Window { span, passed_over: window.passed_over.clone() });
-                    // Back to the front, in order, so that the scan runs through the day and not about it.
-                    for (index, piece) in pieces.enumerate() {
-                        waiting.insert(index, piece);
-                    }
+                    window.cut(width, &mut waiting);
                     continue;
                 }
                 let endpoint = Arc::clone(endpoint);
@@ -350,14 +373,20 @@ impl Pool {
                         window.pass_over(bad_answer(&endpoint, overlap.to_string()), &mut waiting)
                     }
                 },
-                Err(refusal) => match refusal.verdict {
-                    Verdict::FewerBlocks { at_most } if endpoint.narrow(window.span.count(), at_most) => {
-                        waiting.push_front(window);
+                Err(refusal) => match shorter(window.span.count(), &refusal.verdict) {
+                    Some((width, lasts)) => {
+                        if lasts {
+                            endpoint.narrow(width);
+                        }
+                        window.cut(width, &mut waiting);
                     }
-                    Verdict::SmallerBatch if endpoint.narrow(window.span.count(), None) => {
-                        waiting.push_front(window);
+                    None => {
+                        if matches!(refusal.verdict, Verdict::FewerBlocks { .. }) && window.span.count() == 1
+                        {
+                            endpoint.set_lacking("eth_getLogs");
+                        }
+                        window.pass_over(refusal, &mut waiting);
                     }
-                    _ => window.pass_over(refusal, &mut waiting),
                 },
             }
         }
@@ -368,11 +397,16 @@ impl Pool {
     /// The endpoint with the widest log window that was not passed over; of equals the more trusted; of those that are
     /// up before those that are down.
     fn widest(&self, passed_over: &[Refusal]) -> Option<&Arc<Endpoint>> {
+        if is_our_fault(passed_over) {
+            return None;
+        }
         let candidates = self.endpoints.iter().enumerate();
         candidates
             .filter(|(_, endpoint)| !passed_over.iter().any(|refusal| refusal.label == endpoint.label()))
+            .filter(|(_, endpoint)| !self.is_distrusted(endpoint.label()))
             .min_by_key(|(index, endpoint)| {
-                (endpoint.is_down(), std::cmp::Reverse(endpoint.log_window()), *index)
+                let is_last = endpoint.is_down() || endpoint.lacks("eth_getLogs");
+                (is_last, std::cmp::Reverse(endpoint.log_window()), *index)
             })
             .map(|(_, endpoint)| endpoint)
     }
@@ -381,8 +415,52 @@ impl Pool {
         PoolError::Refused {
             chain: self.chain.clone(),
             method: format!("eth_getLogs of blocks {}", window.span),
-            refusals: window.passed_over,
+            refusals: [self.distrusted(), window.passed_over].concat(),
         }
+    }
+
+    /// Endpoints that were caught without what they should hold, and how.
+    pub fn distrusted(&self) -> Vec<Refusal> {
+        self.distrusted.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn is_distrusted(&self, label: &str) -> bool {
+        self.distrusted().iter().any(|refusal| refusal.label == label)
+    }
+
+    /// Asks each endpoint of a scan for logs that must exist in `span`. Those that do not have them are not asked again in
+    /// this run. Returns whether all had them.
+    ///
+    /// # Errors
+    /// [`PoolError`] when an endpoint gives no answer: nothing is shown then, for or against it.
+    pub async fn have_logs(
+        &self,
+        labels: &BTreeSet<String>,
+        filter: &LogFilter,
+        span: BlockSpan,
+    ) -> Result<bool, PoolError> {
+        let mut all_have = true;
+        for endpoint in self.endpoints.iter().filter(|endpoint| labels.contains(endpoint.label())) {
+            let refusal = match logs_of(endpoint, filter, span).await {
+                Ok(logs) if !logs.is_empty() => continue,
+                Ok(_) => {
+                    let contract = filter.addresses.first().copied().unwrap_or_default();
+                    let text = format!(
+                        "answers that blocks {span} hold no log of {contract:#x}, yet the contract's state says that it \
+                         was touched then: it does not hold these logs"
+                    );
+                    bad_answer(endpoint, text)
+                }
+                Err(refusal) if refusal.verdict == Verdict::BadAnswer => refusal,
+                Err(refusal) => {
+                    let (chain, method) = (self.chain.clone(), format!("eth_getLogs of blocks {span}"));
+                    return Err(PoolError::Refused { chain, method, refusals: vec![refusal] });
+                }
+            };
+            all_have = false;
+            self.distrusted.lock().unwrap_or_else(PoisonError::into_inner).push(refusal);
+        }
+        Ok(all_have)
     }
 }
 
@@ -393,11 +471,52 @@ struct Window {
 }
 
 impl Window {
+    /// Puts its pieces of at most so many blocks to the front, in order, so that the scan runs through the day and not
+    /// about it.
+    fn cut(self, width: u64, waiting: &mut VecDeque<Window>) {
+        let pieces = self.span.windows(width);
+        let pieces = pieces.map(|span| Window { span, passed_over: self.passed_over.clone() });
+        for (index, piece) in pieces.enumerate() {
+            waiting.insert(index, piece);
+        }
+    }
+
     fn pass_over(&mut self, refusal: Refusal, waiting: &mut VecDeque<Window>) {
         let mut passed_over = std::mem::take(&mut self.passed_over);
         passed_over.push(refusal);
         waiting.push_front(Window { span: self.span, passed_over });
     }
+}
+
+/// The width to cut a refused window of so many blocks to, and whether the endpoint is to be asked for no more than
+/// that from now on. None when a shorter window is not what is wanted, or not possible.
+fn shorter(refused: u64, verdict: &Verdict) -> Option<(u64, bool)> {
+    match *verdict {
+        _ if refused <= 1 => None,
+        // What was asked for keeps the limit it named, so it is not about the width.
+        Verdict::FewerBlocks { at_most: Some(width), lasts: true } if width >= refused => None,
+        Verdict::FewerBlocks { at_most, lasts } => {
+            let told = at_most.filter(|width| (1..refused).contains(width));
+            Some((told.unwrap_or(refused / 2), lasts))
+        }
+        _ => None,
+    }
+}
+
+/// Whether a key's quota is spent, by our count or by the endpoint's word.
+fn is_spent(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::MonthSpent | Verdict::Park { .. })
+}
+
+/// Whether two endpoints agree that the request is wrong.
+fn is_our_fault(refusals: &[Refusal]) -> bool {
+    refusals.iter().filter(|refusal| refusal.verdict == Verdict::Fatal).count() > 1
+}
+
+/// Whether a refusal of a block tag may mean that the node does not know the word.
+fn does_not_know_tag(verdict: &Verdict) -> bool {
+    use Verdict::{BadAnswer, Elsewhere, Fatal, NotYet, Unknown};
+    matches!(verdict, Elsewhere | BadAnswer | Fatal | NotYet | Unknown)
 }
 
 fn bad_answer(endpoint: &Endpoint, text: String) -> Refusal {
@@ -412,6 +531,10 @@ async fn logs_of(endpoint: &Endpoint, filter: &LogFilter, span: BlockSpan) -> Re
         "topics": [filter.topic0],
     }]);
     let answer: Vec<Value> = endpoint.request("eth_getLogs", &params).await?;
+    if let Some(verdict) = classify::verdict_on_count(answer.len()) {
+        let text = format!("gave exactly {} logs, where lists are known to be cut off", answer.len());
+        return Err(Refusal { label: endpoint.label().to_owned(), verdict, text });
+    }
     read_logs(answer, filter, span).map_err(|text| bad_answer(endpoint, text))
 }
 
@@ -515,6 +638,27 @@ mod tests {
         ] {
             let error = read(answer).unwrap_err();
             assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_refused_window_is_cut_shorter_or_not_at_all() {
+        let fewer = |at_most, lasts| Verdict::FewerBlocks { at_most, lasts };
+        for (refused, verdict, expected) in [
+            (100, fewer(Some(10), true), Some((10, true))),
+            (100, fewer(Some(10), false), Some((10, false))),
+            (100, fewer(None, true), Some((50, true))),
+            // It had what it asked for, so the width is not the reason (facts/rpc_providers.md §5, code 35).
+            (10, fewer(Some(10), true), None),
+            // The suggested pair lay elsewhere.
+            (10, fewer(Some(1_075), false), Some((5, false))),
+            (3, fewer(None, false), Some((1, false))),
+            (1, fewer(None, false), None),
+            (1, fewer(Some(1), true), None),
+            (100, Verdict::NotYet, None),
+            (100, Verdict::FewerAddresses, None),
+        ] {
+            assert_eq!(shorter(refused, &verdict), expected, "{refused} {verdict:?}");
         }
     }
 

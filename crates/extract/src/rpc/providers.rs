@@ -7,21 +7,28 @@
 //! chain = "ethereum"
 //! url = "https://eth-mainnet.g.alchemy.com/v2/${ALCHEMY_KEY_*}"
 //! log_window = 10                   # blocks per eth_getLogs
-//! requests_per_second = 8.0
+//! requests_per_second = 8.0         # or none, and the operator's tariff counts
 //! source = "where these limits are stated"
+//!
+//! [[tariff]]
+//! operator = "alchemy"
+//! unit = "CU"
+//! units_per_second = 500
+//! units_per_month = 30000000
+//! cost = { eth_getLogs = 60, eth_call = 26, eth_chainId = 0 }
+//! other = 20
+//! source = "where it is stated"
 //! ```
 //! `${NAME}` is an environment variable. `${NAME_*}` makes one endpoint for each of NAME_1, NAME_2, ... that is set,
 //! labelled with its number; the endpoints of one key, on whatever chains, share its pace. `replay:FILE` answers from a recording, relative to this file. File order is order of
 //! trust.
 
+use crate::rpc::budget::{Purse, Tariff};
 use crate::rpc::secret::{Scrubber, SecretUrl};
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use serde::Deserialize;
-use std::collections::HashMap;
-use std::num::NonZeroU32;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Blocks per `eth_getLogs` where the file does not say: what most keyless endpoints take.
 const DEFAULT_LOG_WINDOW: u64 = 1_000;
@@ -87,12 +94,9 @@ pub struct EndpointConfig {
     pub scrubber: Scrubber,
     /// Blocks per `eth_getLogs`.
     pub log_window: u64,
-    /// Pace, shared by all endpoints of one key; `None` for a recording.
-    pub pace: Option<Arc<Pace>>,
+    /// Pace and month, shared by all endpoints of one key; `None` for a recording.
+    pub purse: Option<Arc<Purse>>,
 }
-
-/// Lets requests through at a steady rate.
-pub type Pace = DefaultDirectRateLimiter;
 
 /// An endpoint that was left out because its variable is not set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,7 +121,32 @@ pub struct Providers {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ProvidersFile {
+    #[serde(default)]
+    tariff: Vec<Tariff>,
     endpoint: Vec<EndpointRow>,
+}
+
+/// Tariffs by operator, and the purses of the keys met so far.
+struct Purses {
+    tariffs: Vec<Tariff>,
+    of_keys: HashMap<String, Arc<Purse>>,
+}
+
+impl Purses {
+    /// The one purse of a key, named after its variable.
+    fn of_key(&mut self, variable: &str, row: &EndpointRow) -> Arc<Purse> {
+        let tariff = || row.tariff(&self.tariffs);
+        let purse = self
+            .of_keys
+            .entry(variable.to_owned())
+            .or_insert_with(|| Arc::new(Purse::new(variable, tariff())));
+        Arc::clone(purse)
+    }
+
+    /// The purse of an endpoint without a key.
+    fn of_label(&self, row: &EndpointRow) -> Arc<Purse> {
+        Arc::new(Purse::new(&row.label, row.tariff(&self.tariffs)))
+    }
 }
 
 #[derive(Deserialize)]
@@ -156,7 +185,14 @@ impl Providers {
             }
         })?;
         let mut providers = Self::default();
-        let mut paces = HashMap::new();
+        for tariff in &read.tariff {
+            tariff.check().map_err(|why| ProvidersError::BadRow {
+                file: file.to_owned(),
+                label: tariff.operator.clone(),
+                why,
+            })?;
+        }
+        let mut purses = Purses { tariffs: read.tariff, of_keys: HashMap::new() };
         for row in read.endpoint {
             let label = row.label.clone();
             let bad =
@@ -173,7 +209,7 @@ impl Providers {
             {
                 return Err(bad("`requests_per_second` must be a positive number".into()));
             }
-            providers.add(file, row, &variable, &mut paces).map_err(bad)?;
+            providers.add(file, row, &variable, &mut purses).map_err(bad)?;
         }
         let mut labels: Vec<_> = providers.endpoints.iter().map(|endpoint| endpoint.label.as_str()).collect();
         labels.sort_unstable();
@@ -187,12 +223,19 @@ impl Providers {
         Ok(providers)
     }
 
+    /// Every purse once, in order of name.
+    pub fn purses(&self) -> Vec<&Arc<Purse>> {
+        let purses = self.endpoints.iter().filter_map(|endpoint| endpoint.purse.as_ref());
+        let by_name: BTreeMap<&str, &Arc<Purse>> = purses.map(|purse| (purse.name(), purse)).collect();
+        by_name.into_values().collect()
+    }
+
     fn add(
         &mut self,
         file: &Path,
         row: EndpointRow,
         variable: &impl Fn(&str) -> Option<String>,
-        paces: &mut HashMap<String, Arc<Pace>>,
+        purses: &mut Purses,
     ) -> Result<(), String> {
         if let Some(recording) = row.url.strip_prefix("replay:") {
             let recording = file.parent().unwrap_or(Path::new("")).join(recording);
@@ -205,7 +248,7 @@ impl Providers {
             return Ok(());
         }
         let Some((before, name, after)) = placeholder(&row.url)? else {
-            return self.push_http(&row, row.label.clone(), row.url.clone(), None, pace(&row));
+            return self.push_http(&row, row.label.clone(), row.url.clone(), None, purses.of_label(&row));
         };
         let set = |name: &str| {
             variable(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
@@ -216,13 +259,13 @@ impl Providers {
                 let name = format!("{stem}{number}");
                 if let Some(value) = set(&name) {
                     let label = format!("{}_{number}", row.label);
-                    let pace = paces.entry(name).or_insert_with(|| pace(&row)).clone();
-                    self.push_http(&row, label, format!("{before}{value}{after}"), Some(&value), pace)?;
+                    let purse = purses.of_key(&name, &row);
+                    self.push_http(&row, label, format!("{before}{value}{after}"), Some(&value), purse)?;
                 }
             }
         } else if let Some(value) = set(name) {
-            let pace = paces.entry(name.to_owned()).or_insert_with(|| pace(&row)).clone();
-            self.push_http(&row, row.label.clone(), format!("{before}{value}{after}"), Some(&value), pace)?;
+            let purse = purses.of_key(name, &row);
+            self.push_http(&row, row.label.clone(), format!("{before}{value}{after}"), Some(&value), purse)?;
         }
         if self.endpoints.len() == before_len {
             let variable = name.replace('*', "1");
@@ -237,7 +280,7 @@ impl Providers {
         label: String,
         url: String,
         key: Option<&str>,
-        pace: Arc<Pace>,
+        purse: Arc<Purse>,
     ) -> Result<(), String> {
         match url::Url::parse(&url) {
             Ok(parsed) if ["http", "https"].contains(&parsed.scheme()) => {}
@@ -245,18 +288,27 @@ impl Providers {
         }
         let url = SecretUrl::new(url);
         let scrubber = Scrubber::new(&url, key);
-        self.endpoints.push(row.endpoint(label, Reach::Http(url), scrubber, Some(pace)));
+        self.endpoints.push(row.endpoint(label, Reach::Http(url), scrubber, Some(purse)));
         Ok(())
     }
 }
 
 impl EndpointRow {
+    /// What its operator charges. A row with a rate of its own is paced by requests, whatever the tariff.
+    fn tariff(&self, tariffs: &[Tariff]) -> Tariff {
+        let operator = self.operator.as_deref().unwrap_or(&self.label);
+        match (self.requests_per_second, tariffs.iter().find(|tariff| tariff.operator == operator)) {
+            (None, Some(tariff)) => tariff.clone(),
+            (rate, _) => Tariff::by_requests(operator, rate.unwrap_or(DEFAULT_REQUESTS_PER_SECOND)),
+        }
+    }
+
     fn endpoint(
         &self,
         label: String,
         reach: Reach,
         scrubber: Scrubber,
-        pace: Option<Arc<Pace>>,
+        purse: Option<Arc<Purse>>,
     ) -> EndpointConfig {
         EndpointConfig {
             operator: self.operator.clone().unwrap_or_else(|| self.label.clone()),
@@ -265,17 +317,9 @@ impl EndpointRow {
             reach,
             scrubber,
             log_window: self.log_window.unwrap_or(DEFAULT_LOG_WINDOW),
-            pace,
+            purse,
         }
     }
-}
-
-/// A pace of its own for a row. The rate was checked to be a positive number.
-fn pace(row: &EndpointRow) -> Arc<Pace> {
-    let rate = row.requests_per_second.unwrap_or(DEFAULT_REQUESTS_PER_SECOND);
-    let period = Duration::try_from_secs_f64(1.0 / rate).ok().filter(|period| !period.is_zero());
-    let quota = Quota::with_period(period.unwrap_or(Duration::from_millis(1)));
-    Arc::new(RateLimiter::direct(quota.unwrap_or(Quota::per_second(NonZeroU32::MIN))))
 }
 
 /// The parser quotes values between double quotes, and names between backticks: a value may be a key.
@@ -332,16 +376,17 @@ source = "a test"
     }
 
     #[test]
-    fn the_endpoints_of_one_key_share_its_pace() {
+    fn the_endpoints_of_one_key_share_its_purse() {
         let other_chain = ALCHEMY.replace("\"alchemy\"", "\"alchemy_base\"").replace("ethereum", "base");
         let keys = [("ALCHEMY_KEY_1", "first_key"), ("ALCHEMY_KEY_2", "second_key")];
         let providers = load(&format!("{ALCHEMY}{other_chain}"), &keys).unwrap();
-        let pace = |label: &str| {
+        let purse = |label: &str| {
             let found = providers.endpoints.iter().find(|endpoint| endpoint.label == label);
-            found.and_then(|endpoint| endpoint.pace.clone()).unwrap()
+            found.and_then(|endpoint| endpoint.purse.clone()).unwrap()
         };
-        assert!(Arc::ptr_eq(&pace("alchemy_1"), &pace("alchemy_base_1")));
-        assert!(!Arc::ptr_eq(&pace("alchemy_1"), &pace("alchemy_2")));
+        assert!(Arc::ptr_eq(&purse("alchemy_1"), &purse("alchemy_base_1")));
+        assert!(!Arc::ptr_eq(&purse("alchemy_1"), &purse("alchemy_2")));
+        assert_eq!(purse("alchemy_2").name(), "ALCHEMY_KEY_2");
     }
 
     #[test]

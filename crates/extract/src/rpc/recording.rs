@@ -110,6 +110,15 @@ pub struct Recorder {
 }
 
 impl Recorder {
+    /// A recorder that begins with the exchanges of a file, if there is one.
+    ///
+    /// # Errors
+    /// [`RecordingError`] for a file that is no recording.
+    pub fn to_extend(file: &Path) -> Result<Self, RecordingError> {
+        let answers = if file.exists() { Recording::load(file)?.answers } else { BTreeMap::new() };
+        Ok(Self { answers: Mutex::new(answers) })
+    }
+
     /// Keeps an exchange. A request asked twice keeps its last answer.
     pub fn keep(&self, chain: &str, method: &str, params: &str, answer: Answer) {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);

@@ -3,10 +3,11 @@
 //! [`Wire`] is a tower service under alloy's `RpcClient`, which makes ids and envelopes. Over HTTP or from a recording,
 //! everything above it is the same.
 
+use crate::rpc::classify;
 use crate::rpc::providers::Reach;
 use crate::rpc::recording::{Answer, Recorder, Recording, RecordingError};
 use crate::rpc::secret::{Scrubber, SecretUrl};
-use alloy_json_rpc::{RequestPacket, Response, ResponsePacket, ResponsePayload, SerializedRequest};
+use alloy_json_rpc::{Id, RequestPacket, Response, ResponsePacket, ResponsePayload, SerializedRequest};
 use alloy_transport::{TransportError, TransportErrorKind, TransportFut};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,7 +16,7 @@ use std::time::Duration;
 /// An endpoint that has not answered by then has failed.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What kept an answer from coming. The texts hold no URL.
+/// What kept an answer from coming. The texts hold no URL, unless an endpoint put one into its refusal.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
     /// No connection, or none in time.
@@ -28,12 +29,33 @@ pub enum WireError {
         status: u16,
         /// Beginning of the body.
         body: String,
-        /// `Retry-After`, in seconds.
-        retry_after: Option<u64>,
+        /// The time that `Retry-After` asks for.
+        retry_after: Option<Duration>,
+    },
+    /// A JSON-RPC error whose HTTP status or headers say something, too.
+    #[error("HTTP {status}: error code {code}: {message}{}", data.as_ref().map_or(String::new(), |data| format!(", data: {data}")))]
+    Refused {
+        /// HTTP status code.
+        status: u16,
+        /// JSON-RPC error code.
+        code: i64,
+        /// Message of the error.
+        message: String,
+        /// Data of the error, as JSON.
+        data: Option<String>,
+        /// The time that `Retry-After` asks for.
+        retry_after: Option<Duration>,
     },
     /// A success whose body is no JSON-RPC response.
     #[error("the body is no JSON-RPC response: {0}")]
     Body(String),
+    /// A success in another form than JSON-RPC, such as explorers give. What it holds is not believed, least of all an
+    /// empty list.
+    #[error("the answer is not in the form of JSON-RPC: {text}")]
+    Foreign {
+        /// What it says.
+        text: String,
+    },
     /// A request that is not in the recording.
     #[error(
         "the request is not in the recording {file}, which fits one version of the call plan \
@@ -114,13 +136,13 @@ impl Inner {
                         .collect(),
                     None => Vec::new(),
                 };
-                let response = self.post(client, url, packet).await?;
+                let reply = self.post(client, url, packet).await?;
                 if let (Some(recorder), ResponsePacket::Single(response), [(method, params)]) =
-                    (&self.recorder, &response, asked.as_slice())
+                    (&self.recorder, &reply.packet, asked.as_slice())
                 {
                     recorder.keep(&self.chain, method, params, answer_of(response)?);
                 }
-                Ok(response)
+                reply.with_its_status()
             }
         }
     }
@@ -130,9 +152,13 @@ impl Inner {
         client: &reqwest::Client,
         url: &SecretUrl,
         packet: RequestPacket,
-    ) -> Result<ResponsePacket, WireError> {
+    ) -> Result<Reply, WireError> {
         let unreachable = |error: reqwest::Error| {
             WireError::Unreachable(self.scrubber.clean(&chain_of(&error.without_url())))
+        };
+        let asked = match &packet {
+            RequestPacket::Single(request) => Some(request.id().clone()),
+            RequestPacket::Batch(_) => None,
         };
         let body = packet.serialize().map_err(|error| WireError::Body(error.to_string()))?;
         let response = client
@@ -143,25 +169,14 @@ impl Inner {
             .send()
             .await
             .map_err(unreachable)?;
-        let status = response.status();
+        let status = response.status().as_u16();
         let retry_after = response
             .headers()
             .get("retry-after")
             .and_then(|value| value.to_str().ok())
-            .and_then(|text| text.parse().ok());
+            .and_then(|text| classify::retry_after(text, jiff::Timestamp::now()));
         let body = response.bytes().await.map_err(unreachable)?;
-        // A refusal may come with any status, so the body is read first.
-        match serde_json::from_slice::<ResponsePacket>(&body) {
-            Ok(packet) => Ok(packet),
-            Err(error) => {
-                let text = self.scrubber.clean(&String::from_utf8_lossy(&body));
-                if status.is_success() {
-                    Err(WireError::Body(format!("{error}: {text}")))
-                } else {
-                    Err(WireError::Http { status: status.as_u16(), body: text, retry_after })
-                }
-            }
-        }
+        Reply::read(status, retry_after, &body, asked.as_ref(), &self.scrubber)
     }
 
     fn replay(&self, recording: &Recording, packet: RequestPacket) -> Result<ResponsePacket, WireError> {
@@ -188,6 +203,71 @@ impl Inner {
                 requests.iter().map(answer).collect::<Result<Vec<_>, _>>().map(ResponsePacket::Batch)
             }
         }
+    }
+}
+
+/// A JSON-RPC response with what HTTP said of it.
+pub(super) struct Reply {
+    packet: ResponsePacket,
+    status: u16,
+    retry_after: Option<Duration>,
+}
+
+impl Reply {
+    /// Reads a body as the response to a single request with this id, or to a batch. A refusal may come with any
+    /// status, so the body is read first.
+    pub(super) fn read(
+        status: u16,
+        retry_after: Option<Duration>,
+        body: &[u8],
+        asked: Option<&Id>,
+        scrubber: &Scrubber,
+    ) -> Result<Self, WireError> {
+        let why = match serde_json::from_slice::<ResponsePacket>(body) {
+            Ok(packet) if answers(&packet, asked) => return Ok(Self { packet, status, retry_after }),
+            Ok(_) => "it does not bear the id of the request".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        let text = scrubber.clean(&String::from_utf8_lossy(body));
+        Err(if !is_success(status) {
+            WireError::Http { status, body: text, retry_after }
+        } else if serde_json::from_slice::<serde_json::Value>(body).is_ok_and(|value| value.is_object()) {
+            WireError::Foreign { text }
+        } else {
+            WireError::Body(format!("{why}: {text}"))
+        })
+    }
+
+    /// The response; or, where HTTP adds something to an error, the error with that: alloy's client would lose it.
+    pub(super) fn with_its_status(self) -> Result<ResponsePacket, WireError> {
+        let Self { packet, status, retry_after } = self;
+        match packet {
+            ResponsePacket::Single(Response { payload: ResponsePayload::Failure(error), .. })
+                if !is_success(status) || retry_after.is_some() =>
+            {
+                Err(WireError::Refused {
+                    status,
+                    code: error.code,
+                    message: error.message.into_owned(),
+                    data: error.data.map(|data| data.get().to_owned()),
+                    retry_after,
+                })
+            }
+            packet => Ok(packet),
+        }
+    }
+}
+
+fn is_success(status: u16) -> bool {
+    (200..300).contains(&status)
+}
+
+/// Whether a response to a single request is one to this request. An error may come without an id, a result may not:
+/// explorers answer `"status": "0"` with an empty list.
+fn answers(packet: &ResponsePacket, asked: Option<&Id>) -> bool {
+    match (packet, asked) {
+        (ResponsePacket::Single(response), Some(id)) => response.payload.is_error() || response.id == *id,
+        _ => true,
     }
 }
 

@@ -123,7 +123,7 @@ fn a_registry_row_without_source_is_refused_by_name() {
         Command::new(env!("CARGO_BIN_EXE_extract")).args(["run", "--run"]).arg(&run).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(said(&output).contains("csus/aave_v3.toml"), "{}", said(&output));
-    assert!(said(&output).contains("missing field `source`"), "{}", said(&output));
+    assert!(said(&output).contains("`aave_v3_devnet_a`: the row has no source\nhint: "), "{}", said(&output));
     assert!(!scratch.path().join("lake").exists());
 }
 
@@ -139,7 +139,11 @@ fn a_spoiled_bronze_object_is_left_alone_and_named() {
     let text = std::fs::read_to_string(&edited).unwrap();
     std::fs::write(&edited, text.replacen("\"logIndex\":\"0x", "\"logIndex\":\"0x1", 1)).unwrap();
     std::fs::copy(lake.path().join("bronze/tvl/aave_v3_devnet_b/2024-11-03.json"), &swapped).unwrap();
-    let spoiled: Vec<Vec<u8>> = [&cut, &edited, &swapped].map(|file| std::fs::read(file).unwrap()).into();
+    let blocks = lake.path().join("bronze/blocks/devnet_a/2024-11-05.json");
+    let text = std::fs::read_to_string(&blocks).unwrap();
+    std::fs::write(&blocks, &text[..text.len() - 10]).unwrap();
+    let all = [&cut, &edited, &swapped, &blocks];
+    let spoiled: Vec<Vec<u8>> = all.map(|file| std::fs::read(file).unwrap()).into();
 
     let output = extract_demo(lake.path(), &[]);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
@@ -148,11 +152,12 @@ fn a_spoiled_bronze_object_is_left_alone_and_named() {
         "bronze/tvl/aave_v3_devnet_a/2024-11-03.json cannot be used: it is cut off",
         "bronze/liquidations/aave_v3_devnet_b/2024-11-05.json cannot be used: it was changed after it was written",
         "bronze/tvl/aave_v3_devnet_b/2024-11-02.json cannot be used: it is of another CSU, chain, day or time zone",
+        "bronze/blocks/devnet_a/2024-11-05.json cannot be used: it is cut off",
         "hint: look at it, then delete it and run again",
     ] {
         assert!(said.contains(expected), "{said}\ndoes not say: {expected}");
     }
-    for (file, bytes) in [&cut, &edited, &swapped].into_iter().zip(spoiled) {
+    for (file, bytes) in all.into_iter().zip(spoiled) {
         assert_eq!(std::fs::read(file).unwrap(), bytes, "{} was changed", file.display());
         std::fs::remove_file(file).unwrap();
     }

@@ -11,6 +11,16 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
 }
 
+/// `extract` with arguments that end with the lake's flag.
+fn extract(arguments: &[&str], lake: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_extract"))
+        .current_dir(repository())
+        .args(arguments)
+        .arg(lake)
+        .output()
+        .unwrap()
+}
+
 /// `extract run` over the demo's run file with a lake of its own and further arguments.
 fn extract_demo(lake: &Path, more: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_extract"))

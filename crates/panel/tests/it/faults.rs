@@ -1,7 +1,7 @@
 use crate::small_lake::*;
 use lake::manifest::Manifest;
 use lake::schema::silver::Coverage;
-use lake::status::Dataset;
+use lake::status::{Dataset, Status};
 use lake::table_file::parquet_bytes;
 
 const RESERVES: &str = "silver/reserve_day/month=2024-11/part.parquet";
@@ -85,6 +85,15 @@ fn a_scan_that_counts_as_whole_and_is_not() {
     let row = lake.coverage.iter_mut().find(|row| row.dataset == Dataset::Liquidations).unwrap();
     row.blocks_scanned = Some(BLOCKS - 1);
     lake.write().run("build", &[]).failed_saying(&["silver contradicts itself", "479 of 480 blocks"]);
+}
+
+#[test]
+fn a_day_without_blocks_on_a_chain_that_has_some() {
+    let mut lake = SmallLake::collected();
+    lake.set_status(ALPHA, DAYS[0], Dataset::Liquidations, Status::NoBlock);
+    lake.write()
+        .run("build", &[])
+        .failed_saying(&["silver contradicts itself", "counts as no_block, its chain has blocks"]);
 }
 
 #[test]

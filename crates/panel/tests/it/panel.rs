@@ -79,6 +79,24 @@ fn the_frame_is_complete_and_says_why_a_day_is_missing() {
 }
 
 #[test]
+fn what_the_run_does_not_ask_for_is_not_missing() {
+    let mut lake = SmallLake::collected();
+    lake.coverage.retain(|row| row.dataset == Dataset::Tvl);
+    lake.write();
+    assert_eq!(lake.run("build", &[]).code, 1);
+    let run = lake.root().join("run.toml");
+    let text = std::fs::read_to_string(&run).unwrap();
+    std::fs::write(&run, format!("datasets = [\"tvl\"]\n{text}")).unwrap();
+    let ran = lake.run("build", &[]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(!ran.stderr.contains("missing"), "{}", ran.stderr);
+    let panel = lake.read_panel();
+    let row = panel.row(ALPHA, SAT);
+    assert_eq!((row.text("snap_status"), row.text("liq_status")), (Some("collected"), Some("not_attempted")));
+    assert_eq!(row.text("liq_count"), None);
+}
+
+#[test]
 fn a_csu_that_silver_does_not_know_was_not_attempted() {
     let mut lake = SmallLake::collected();
     lake.coverage.retain(|row| row.csu != BETA);

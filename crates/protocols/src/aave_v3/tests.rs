@@ -49,6 +49,7 @@ struct Reserve {
     virtual_balance: u64,
     treasury: u128,
     price: u64,
+    touched: u64,
 }
 
 fn configuration(virtual_accounting: bool) -> U256 {
@@ -74,6 +75,7 @@ fn usdc() -> Reserve {
         virtual_balance: 0,
         treasury: 10,
         price: 99_990_000,
+        touched: 0,
     }
 }
 
@@ -95,7 +97,7 @@ impl Pool {
             variableBorrowIndex: 1_000_000_000_000_000_000_000_000_000,
             currentVariableBorrowRate: 43_000_000_000_000_000_000_000_000,
             currentStableBorrowRate: 60_000_000_000_000_000_000_000_000,
-            lastUpdateTimestamp: alloy_sol_types::private::primitives::aliases::U40::ZERO,
+            lastUpdateTimestamp: alloy_sol_types::private::primitives::aliases::U40::from(reserve.touched),
             id: 0,
             aTokenAddress: a_token,
             stableDebtTokenAddress: if reserve.stable.is_some() { stable } else { self.mock_stable_debt },
@@ -147,7 +149,7 @@ impl Pool {
     }
 
     fn reads(&self, layout: &Layout) -> ReadsAtBlock {
-        let block = Header { number: 1, hash: B256::ZERO, parent_hash: B256::ZERO, timestamp: 1 };
+        let block = Header { number: 1, hash: B256::ZERO, parent_hash: B256::ZERO, timestamp: 2_000 };
         let calls = AaveV3.snapshot(&csu(), layout).into_iter().map(|call| self.answer(call)).collect();
         ReadsAtBlock { block, calls }
     }
@@ -365,4 +367,16 @@ fn event_reads_ask_for_both_tokens_once() {
         calls.iter().filter(|call| call.key == key::PRICE).map(|call| call.item.clone()).collect();
     assert_eq!(prices, [item(USDC), item(NEW)]);
     assert_eq!(calls.len(), 4 + 2 * 4);
+}
+
+#[test]
+fn the_earliest_touch_of_the_day_is_witness_that_its_logs_are_held() {
+    let touched = |asset, touched| Reserve { asset, touched, ..usdc() };
+    let witness = |pool: Pool, since| AaveV3.witness(&csu(), &pool.reads(&pool.discover()), since);
+    let pool = || Pool::v3_0(vec![touched(USDC, 900), touched(NEW, 1_500), touched(GHO, 1_200)]);
+    let found = witness(pool(), 1_000).unwrap();
+    assert_eq!((found.timestamp, found.filter.addresses.as_slice()), (1_200, [POOL].as_slice()));
+    assert!(found.filter.topic0.contains(&IPool::ReserveDataUpdated::SIGNATURE_HASH));
+    assert_eq!(witness(pool(), 1_600), None, "nothing was touched that late");
+    assert_eq!(witness(Pool::v3_0(vec![]), 0), None);
 }

@@ -1,26 +1,8 @@
-//! The simple faults of a provider, each of which can be switched on alone.
+//! What a provider does with requests, as plain data. Each fault can be switched on alone.
 
-use super::{Exchange, Provider, Reply};
-use crate::simchain::rpc::{LogQuery, RpcError, log_json, quantity};
-use crate::simchain::{MULTICALL3, SimChain};
-use alloy_primitives::{Address, B256, Bytes};
-use alloy_sol_types::SolCall;
-use lake::bronze::RawLog;
-use protocols::multicall::IMulticall3;
-use serde_json::{Value, json};
-
-/// How a request fails without an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// HTTP 429.
-    TooManyRequests,
-    /// HTTP 500.
-    InternalError,
-    /// HTTP 200 and half of the answer, then the connection breaks.
-    CutBody,
-    /// HTTP 200 and a web page.
-    Html,
-}
+use super::dialects::Wording;
+use super::faults::{Fault, FaultRate, Latency, Outage};
+use super::limits::Limits;
 
 /// A log that nobody asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,25 +11,187 @@ pub enum StrayLog {
     OtherContract,
     /// Of the block after the range.
     OtherBlock,
+    /// Of the range, marked as removed by a reorganisation.
+    Removed,
+    /// Of the range, with another hash for its block.
+    OtherHash,
 }
 
-/// A provider with simple faults. The default has none.
+/// A limit on the blocks of an `eth_getLogs`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpanCap {
+    /// Blocks that it grants, as its wording counts them.
+    pub limit: u64,
+    /// The limit that it tells, if that is another.
+    pub told: Option<u64>,
+    /// The words.
+    pub wording: &'static Wording,
+}
+
+impl SpanCap {
+    /// A cap that tells the truth.
+    pub fn new(limit: u64, wording: &'static Wording) -> Self {
+        Self { limit, told: None, wording }
+    }
+}
+
+/// What a range that "should work" is worth.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Hint {
+    /// It begins where the request does, and works.
+    #[default]
+    True,
+    /// It begins where the request does, and is refused again if the logs are dense.
+    TooWide,
+    /// It lies outside the request, as seen at dRPC.
+    Outside,
+    /// It ends before it begins, as seen at Alchemy.
+    Inverted,
+}
+
+/// What becomes of an answer with too many logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TooManyLogs {
+    /// It is refused.
+    Refused {
+        /// In these words.
+        wording: &'static Wording,
+        /// With a range, if the words have one.
+        hint: Hint,
+    },
+    /// It ends there, and says nothing.
+    CutSilently,
+}
+
+/// A limit on the logs of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResultCap {
+    /// Most logs of an answer.
+    pub logs: usize,
+    /// What becomes of more.
+    pub more: TooManyLogs,
+}
+
+/// Where a provider's history begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// At a block.
+    Block(u64),
+    /// So many blocks before its head.
+    Depth(u64),
+}
+
+impl Start {
+    /// The first block that is there.
+    pub fn block(self, head: u64) -> u64 {
+        match self {
+            Self::Block(block) => block,
+            Self::Depth(blocks) => head.saturating_sub(blocks),
+        }
+    }
+}
+
+/// What is said about blocks that are not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absent {
+    /// A refusal.
+    Refused(&'static Wording),
+    /// Nothing: no logs, or `0x` from a call.
+    Empty,
+}
+
+/// A history that begins somewhere. Headers are served from the chain's first block on, as nodes do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Archive {
+    /// Where.
+    pub start: Start,
+    /// What is said about what lies before.
+    pub before: Absent,
+}
+
+/// What becomes of a batch with too many members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BigBatch {
+    /// It is refused as a whole.
+    Refused(&'static Wording),
+    /// The members over the limit get no answer.
+    Dropped,
+}
+
+/// A limit on the members of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchCap {
+    /// Most members.
+    pub members: usize,
+    /// What becomes of more.
+    pub more: BigBatch,
+}
+
+/// A provider's behaviour. The default has no fault and no limit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {
+    /// What the dice are made from.
+    pub seed: u64,
+
     /// Most blocks of an `eth_getLogs`; more is refused in the words of Alchemy's free plan.
     pub log_span: Option<u64>,
-    /// Every so many requests one fails.
-    pub fail_every: Option<(u64, Fault)>,
-    /// The chain id it claims.
-    pub claims_chain_id: Option<u64>,
+    /// Most blocks of an `eth_getLogs`, in any dialect.
+    pub span_cap: Option<SpanCap>,
+    /// Most logs of an answer.
+    pub result_cap: Option<ResultCap>,
+    /// Most addresses, or topics in one position, of a filter.
+    pub filter_cap: Option<(usize, &'static Wording)>,
+
     /// Logs of earlier blocks are silently not there.
     pub no_logs_before: Option<u64>,
+    /// Where its logs begin.
+    pub logs_from: Option<Archive>,
+    /// Where its state begins.
+    pub state_from: Option<Archive>,
+    /// How many blocks it is behind the chain.
+    pub head_lag: u64,
+    /// A second node behind the same URL, so many blocks behind the chain. Which one answers is left to the dice.
+    pub second_head_lag: Option<u64>,
+    /// What is said about a range that ends after its head. Without words, what is there is answered.
+    pub beyond_head: Option<&'static Wording>,
+
+    /// The chain id it claims.
+    pub claims_chain_id: Option<u64>,
     /// Puts a log into every answer that the filter does not ask for.
     pub stray_log: Option<StrayLog>,
     /// Gives the first log of every answer twice.
     pub repeats_log: bool,
+    /// Gives logs in any order.
+    pub shuffles_logs: bool,
+    /// How many of a thousand logs it does not know of. It never knows of them, however it is asked.
+    pub missing_logs_per_mille: u32,
+
     /// Most calls of a Multicall3 batch; more runs out of gas.
     pub batch_calls: Option<usize>,
+    /// The same in other words.
+    pub call_cap: Option<(usize, &'static Wording)>,
+    /// Whether it refuses state overrides.
+    pub no_overrides: bool,
+    /// Methods that it refuses.
+    pub refused_methods: Vec<(&'static str, &'static Wording)>,
+    /// It refuses everything.
+    pub refuses_all: Option<&'static Wording>,
+    /// Most members of a batch.
+    pub batch_cap: Option<BatchCap>,
+    /// Most bytes of a request, with HTTP 413.
+    pub body_cap: Option<usize>,
+
+    /// What its key may spend.
+    pub limits: Limits,
+
+    /// Every so many requests one fails.
+    pub fail_every: Option<(u64, Fault)>,
+    /// Requests that fail at random.
+    pub fails: FaultRate,
+    /// Times in which all fail.
+    pub outages: Vec<Outage>,
+    /// How long it takes.
+    pub latency: Latency,
 }
 
 impl Policy {
@@ -66,152 +210,22 @@ impl Policy {
         Self { fail_every: Some((nth, fault)), ..Self::default() }
     }
 
-    fn answer(&self, chain: &SimChain, method: &str, params: &Value) -> Result<Value, Refusal> {
-        match method {
-            "eth_chainId" if self.claims_chain_id.is_some() => Ok(json!(self.claims_chain_id.map(quantity))),
-            "eth_getLogs" => self.logs(chain, params),
-            "eth_call" => {
-                if self.batch_calls.is_some_and(|most| calls_in_batch(params) > most) {
-                    return Err(RpcError::new(-32000, "out of gas").into());
-                }
-                Ok(chain.answer(method, params)?)
-            }
-            _ => Ok(chain.answer(method, params)?),
-        }
+    /// A provider of which so many of a thousand requests fail, in any of these ways.
+    pub fn flaky(per_mille: u32, among: &[Fault]) -> Self {
+        Self { fails: FaultRate { per_mille, among: among.to_vec() }, ..Self::default() }
     }
 
-    fn logs(&self, chain: &SimChain, params: &Value) -> Result<Value, Refusal> {
-        let mut query = LogQuery::read(chain, params)?;
-        if let Some(span) = self.log_span
-            && query.blocks() > span
-        {
-            return Err(Refusal { status: 400, error: alchemy_span_refusal(&query, span) });
-        }
-        let (asked_from, asked_to) = (query.from, query.to);
-        query.from = query.from.max(self.no_logs_before.unwrap_or(0));
-        let mut logs: Vec<RawLog> = chain.matching(&query).cloned().collect();
-        if self.repeats_log && !logs.is_empty() {
-            logs.insert(1, logs[0].clone());
-        }
-        let topic = query.topics.first().and_then(|topics| topics.first()).copied().unwrap_or_default();
-        let own = query.addresses.first().copied().unwrap_or_default();
-        logs.extend(self.stray_log.map(|stray| match stray {
-            StrayLog::OtherContract => invented_log(chain, Address::repeat_byte(0xee), topic, asked_from),
-            StrayLog::OtherBlock => invented_log(chain, own, topic, asked_to + 1),
-        }));
-        Ok(logs.iter().map(|log| log_json(chain, log)).collect())
+    /// The policy with other dice.
+    #[must_use]
+    pub fn with_seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
     }
-}
 
-/// An error answer with the HTTP status that goes with it when it stands alone.
-struct Refusal {
-    status: u16,
-    error: RpcError,
-}
-
-impl From<RpcError> for Refusal {
-    fn from(error: RpcError) -> Self {
-        Self { status: 200, error }
-    }
-}
-
-/// As recorded of Alchemy's free plan.
-fn alchemy_span_refusal(query: &LogQuery, span: u64) -> RpcError {
-    let (from, to) = (query.from, query.from + span.saturating_sub(1));
-    RpcError::new(
-        -32600,
-        format!(
-            "Under the Free tier plan, you can make eth_getLogs requests with up to a {span} block range. Based on \
-             your parameters, this block range should work: [{from:#x}, {to:#x}]. Upgrade to PAYG for expanded \
-             block range."
-        ),
-    )
-}
-
-fn invented_log(chain: &SimChain, address: Address, topic: B256, block_number: u64) -> RawLog {
-    RawLog {
-        address,
-        topics: vec![topic],
-        data: Bytes::new(),
-        block_number,
-        block_hash: chain.hash(block_number),
-        transaction_hash: B256::repeat_byte(0xee),
-        transaction_index: 0,
-        log_index: 0,
-    }
-}
-
-/// Number of calls in a Multicall3 batch; another call counts as one.
-fn calls_in_batch(params: &Value) -> usize {
-    let text = |name: &str| params[0][name].as_str();
-    if text("to").and_then(|to| to.parse().ok()) != Some(MULTICALL3) {
-        return 1;
-    }
-    text("input")
-        .or_else(|| text("data"))
-        .and_then(|data| data.parse::<Bytes>().ok())
-        .and_then(|data| IMulticall3::aggregate3Call::abi_decode(&data).ok())
-        .map_or(1, |batch| batch.calls.len())
-}
-
-impl Provider for Policy {
-    fn reply(&self, exchange: &Exchange<'_>) -> Reply {
-        let fault =
-            self.fail_every.filter(|(every, _)| exchange.nth.is_multiple_of(*every)).map(|(_, fault)| fault);
-        match fault {
-            None => self.answer_body(exchange),
-            Some(Fault::TooManyRequests) => {
-                let error =
-                    RpcError::new(429, "Your app has exceeded its compute units per second capacity.");
-                Reply::json(429, &envelope(&Value::Null, &Err(error)))
-            }
-            Some(Fault::InternalError) => Reply {
-                status: 500,
-                content_type: "text/plain",
-                body: b"internal error".to_vec(),
-                breaks_after: None,
-            },
-            Some(Fault::CutBody) => {
-                let reply = self.answer_body(exchange);
-                Reply { breaks_after: Some(reply.body.len() / 2), ..reply }
-            }
-            Some(Fault::Html) => Reply {
-                status: 200,
-                content_type: "text/html",
-                body: b"<!DOCTYPE html><html><head><title>Just a moment...</title></head></html>".to_vec(),
-                breaks_after: None,
-            },
-        }
-    }
-}
-
-impl Policy {
-    fn answer_body(&self, exchange: &Exchange<'_>) -> Reply {
-        let one = |call: &Value| -> (u16, Value) {
-            let (status, answer) = match call["method"].as_str() {
-                None => (200, Err(RpcError::new(-32600, "invalid request"))),
-                Some(method) => match self.answer(exchange.chain, method, &call["params"]) {
-                    Ok(result) => (200, Ok(result)),
-                    Err(refusal) => (refusal.status, Err(refusal.error)),
-                },
-            };
-            (status, envelope(&call["id"], &answer))
-        };
-        match serde_json::from_slice::<Value>(exchange.body) {
-            // In a batch each member has its own error, and the whole has none.
-            Ok(Value::Array(calls)) => Reply::json(200, &calls.iter().map(|call| one(call).1).collect()),
-            Ok(call) => {
-                let (status, answer) = one(&call);
-                Reply::json(status, &answer)
-            }
-            Err(_) => Reply::json(200, &envelope(&Value::Null, &Err(RpcError::new(-32700, "parse error")))),
-        }
-    }
-}
-
-fn envelope(id: &Value, answer: &Result<Value, RpcError>) -> Value {
-    match answer {
-        Ok(result) => json!({ "jsonrpc": "2.0", "id": id, "result": result }),
-        Err(error) => json!({ "jsonrpc": "2.0", "id": id, "error": error.to_json() }),
+    /// Whether any dice are rolled whose fall depends on how often something was asked before.
+    pub(crate) fn remembers(&self) -> bool {
+        self.fails.per_mille > 0
+            || self.latency.slow_per_mille > 0
+            || self.second_head_lag.is_some()
+            || self.shuffles_logs
     }
 }

@@ -1,6 +1,6 @@
 //! What an honest node with all of a chain's history answers over JSON-RPC.
 
-use super::{MULTICALL3, SimChain};
+use super::{MULTICALL3, SimChain, View};
 use alloy_primitives::{Address, B256, Bytes};
 use lake::bronze::{Header, RawLog};
 use serde_json::{Value, json};
@@ -54,7 +54,7 @@ impl LogQuery {
     ///
     /// # Errors
     /// [`RpcError`] as a node gives it.
-    pub fn read(chain: &SimChain, params: &Value) -> Result<Self, RpcError> {
+    pub fn read(chain: &View<'_>, params: &Value) -> Result<Self, RpcError> {
         let filter = &params[0];
         let block = |name: &str| match &filter[name] {
             Value::Null => Ok(chain.head()),
@@ -120,25 +120,37 @@ pub fn quantity(number: u64) -> Value {
     Value::String(format!("{number:#x}"))
 }
 
-fn number_of_tag(chain: &SimChain, tag: &Value) -> Option<u64> {
+fn number_of_tag(chain: &View<'_>, tag: &Value) -> Option<u64> {
     match tag.as_str()? {
         "latest" | "pending" => Some(chain.head()),
         "finalized" => Some(chain.finalized()),
         // Between the two, as on a beacon chain.
         "safe" => Some(chain.finalized() + (chain.head() - chain.finalized()) / 2),
-        "earliest" => Some(chain.first()),
+        "earliest" => Some(chain.chain().first()),
         number => u64::from_str_radix(number.strip_prefix("0x")?, 16).ok(),
     }
 }
 
 impl SimChain {
+    /// What an honest node answers that has all of the chain.
+    ///
+    /// # Errors
+    /// [`RpcError`] as geth words it.
+    pub fn answer(&self, method: &str, params: &Value) -> Result<Value, RpcError> {
+        self.view().answer(method, params)
+    }
+}
+
+impl<'c> View<'c> {
     /// What an honest node answers.
     ///
     /// # Errors
     /// [`RpcError`] as geth words it.
     pub fn answer(&self, method: &str, params: &Value) -> Result<Value, RpcError> {
         match method {
-            "eth_chainId" => Ok(quantity(self.chain_id())),
+            "eth_chainId" => Ok(quantity(self.chain().chain_id())),
+            "net_version" => Ok(json!(self.chain().chain_id().to_string())),
+            "eth_syncing" => Ok(json!(false)),
             "eth_blockNumber" => Ok(quantity(self.head())),
             "eth_getBlockByNumber" => {
                 let number = number_of_tag(self, &params[0]).ok_or_else(|| RpcError::params("block"))?;
@@ -157,14 +169,14 @@ impl SimChain {
                 let to = parse(&params[0]).ok_or_else(|| RpcError::params("address"))?;
                 let block = self.block_of(&params[1])?;
                 // Some code: an `INVALID`. Who asks wants to know whether there is any.
-                Ok(json!(if self.has_code(to, &block) { "0xfe" } else { "0x" }))
+                Ok(json!(if self.chain().has_code(to, &block) { "0xfe" } else { "0x" }))
             }
             _ => Err(RpcError::new(-32601, format!("the method {method} does not exist/is not available"))),
         }
     }
 
     /// The logs that a filter asks for.
-    pub fn matching<'a>(&'a self, query: &'a LogQuery) -> impl Iterator<Item = &'a RawLog> {
+    pub fn matching<'q>(&self, query: &'q LogQuery) -> impl Iterator<Item = &'c RawLog> + use<'c, 'q> {
         self.logs(query.from..=query.to).filter(|log| query.matches(log))
     }
 
@@ -195,9 +207,9 @@ impl SimChain {
         };
         let block = self.block_of(&params[1])?;
         let answer = if to == MULTICALL3 && overrides_code_of(&params[2], MULTICALL3) {
-            self.multicall(&input, &block)
+            self.chain().multicall(&input, &block)
         } else {
-            self.call(to, &input, &block)
+            self.chain().call(to, &input, &block)
         };
         answer.map(|data| json!(data)).map_err(|data| RpcError {
             code: 3,
@@ -208,6 +220,16 @@ impl SimChain {
             data: Some(json!(data)),
         })
     }
+}
+
+/// The block that a call or another question about state is pinned to, if it names one that is there.
+pub fn state_block(chain: &View<'_>, method: &str, params: &Value) -> Option<Header> {
+    let at = match method {
+        "eth_call" | "eth_getCode" | "eth_getBalance" => 1,
+        "eth_getStorageAt" => 2,
+        _ => return None,
+    };
+    chain.block_of(&params[at]).ok()
 }
 
 /// Whether the third parameter of a call lends code to an address.
@@ -246,7 +268,7 @@ fn block_json(header: &Header) -> Value {
 }
 
 /// A log with the fields that nodes add to the recorded ones.
-pub fn log_json(chain: &SimChain, log: &RawLog) -> Value {
+pub fn log_json(chain: &View<'_>, log: &RawLog) -> Value {
     let mut value = json!(log);
     value["removed"] = json!(false);
     if let Some(header) = chain.header(log.block_number) {

@@ -48,7 +48,10 @@ fn market() -> AaveV3 {
 
 /// Liquidations at the edges of the day and of ten-block windows, two in one block, one just outside on either side.
 fn chain_to(head: u64) -> Arc<SimChain> {
-    let market = market();
+    chain_of(market(), head)
+}
+
+fn chain_of(market: AaveV3, head: u64) -> Arc<SimChain> {
     let (stable, ether) = (market.reserves[0].asset, market.reserves[1].asset);
     let liquidation = |block: u64, log_index: u64| {
         market.liquidation(&Liquidation {
@@ -353,4 +356,41 @@ fn a_batch_that_runs_out_of_gas_is_split() {
     let lake = case.lake("gas");
     ends_with(&extract(&case.run, &lake, &case.one("gas", &server, 2_000), &[]), 0);
     same_bronze(&case.faultless(), &lake);
+}
+
+/// The chain whose state says that a reserve was touched in the block of a liquidation.
+fn chain_with_a_witness() -> Arc<SimChain> {
+    let mut market = market();
+    market.reserves[0].touched_at = START + 60 * (FIRST + 700);
+    chain_of(market, 6_000)
+}
+
+#[test]
+fn an_endpoint_that_holds_no_logs_is_caught_by_one_that_must_exist() {
+    let case = Case::new();
+    let silent = Policy { no_logs_before: Some(LAST + 1), ..Policy::honest() };
+    let silent = Server::spawn(&chain_with_a_witness(), silent).unwrap();
+    let honest = Server::spawn(&chain_with_a_witness(), Policy::honest()).unwrap();
+
+    let lake = case.lake("silent");
+    let outcome = extract(&case.run, &lake, &case.one("silent", &silent, 2_000), &[]);
+    ends_with(&outcome, 1);
+    assert!(outcome.said().contains("it does not hold these logs"), "{}", outcome.said());
+    assert!(!object(&lake, "liquidations").exists(), "an empty answer was taken for evidence");
+
+    // The silent one has the wider window and is asked first; what it said does not count.
+    let both = [
+        Endpoint::new("silent", CHAIN, silent.url(), 5_000),
+        Endpoint::new("honest", CHAIN, honest.url(), 500),
+    ];
+    let lake = case.lake("both");
+    let outcome = extract(&case.run, &lake, &case.providers("both", &both), &[]);
+    ends_with(&outcome, 0);
+    assert!(outcome.said().contains("endpoint not trusted: silent"), "{}", outcome.said());
+    let logs = LiquidationLogs::from_bytes(&std::fs::read(object(&lake, "liquidations")).unwrap()).unwrap();
+    assert_eq!(logs.logs.len(), LOGS_OF_DAY);
+
+    let lake_of_honest = case.lake("honest");
+    ends_with(&extract(&case.run, &lake_of_honest, &case.one("honest", &honest, 500), &[]), 0);
+    same_bronze(&lake_of_honest, &lake);
 }

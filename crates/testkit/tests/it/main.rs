@@ -4,6 +4,7 @@
 mod demo;
 mod endpoint;
 mod faults;
+mod provider;
 mod real_day;
 mod stages;
 mod table;

@@ -257,7 +257,7 @@ fn refuses(dataset: Dataset, spoil: impl FnOnce(&House, &Pool, &str), words: &st
     let stderr = house.build(1);
     assert!(stderr.contains(path.trim_start_matches("lake/")), "{stderr}");
     assert!(stderr.contains(words), "{stderr}");
-    assert!(stderr.contains("delete it and run extract again"), "{stderr}");
+    assert!(stderr.contains("move it out of the lake and run extract again"), "{stderr}");
     let covered = house.covered(pool.csu, dataset.as_str());
     assert_eq!(
         cells(&covered, ["status", "reason", "object", "calls_ok"]),
@@ -469,6 +469,81 @@ fn what_is_not_there_has_the_ledger_s_reason_or_was_not_attempted() {
     assert!(cell(&covered, "message").starts_with("its ledger entry cannot be used"), "{covered:?}");
     let covered = house.covered(two.csu, "liquidations");
     assert_eq!(cells(&covered, ["status", "reason", "message"]), ["not_attempted", "null", "null"]);
+}
+
+fn ledger_entry_of(pool: &Pool, dataset: Dataset, status: Status) -> LedgerEntry {
+    LedgerEntry {
+        csu: pool.csu.into(),
+        date: DAY.parse().unwrap(),
+        dataset,
+        status,
+        reason: None,
+        message: String::new(),
+        attempts: 1,
+        calls_planned: 0,
+        calls_ok: 0,
+        blocks_expected: None,
+        blocks_scanned: None,
+        endpoints: Vec::new(),
+        last_try_at: "2026-01-01T00:00:00Z".into(),
+    }
+}
+
+#[test]
+fn a_ledger_closes_no_gap() {
+    let pool = Pool::one();
+    for status in [Status::NoBlock, Status::NotDeployed, Status::Retired] {
+        let house = House::new(std::slice::from_ref(&pool));
+        house.put_blocks(&pool, DAY);
+        for &dataset in Dataset::ALL {
+            let entry = ledger_entry_of(&pool, dataset, status);
+            let path = format!("lake/{}", ledger_entry(dataset, pool.csu, entry.date));
+            house.write(&path, &serde_json::to_vec(&entry).unwrap());
+        }
+        let stderr = house.build(1);
+        assert!(stderr.contains(&format!("not_attempted: the ledger says {status}, but")), "{stderr}");
+        let covered = house.covered(pool.csu, "liquidations");
+        assert_eq!(
+            cells(&covered, ["status", "blocks_expected", "blocks_scanned"]),
+            ["not_attempted", "100", "null"]
+        );
+    }
+}
+
+#[test]
+fn when_a_day_was_tried_changes_no_byte_of_silver() {
+    let pool = Pool::one();
+    let house = House::new(std::slice::from_ref(&pool));
+    let entry = LedgerEntry {
+        reason: Some(Reason::NotFinal),
+        message: "the day is not final\n  an_endpoint: http://somewhere\nhint: run again later".into(),
+        ..ledger_entry_of(&pool, Dataset::Tvl, Status::NotAttempted)
+    };
+    let path = format!("lake/{}", ledger_entry(Dataset::Tvl, pool.csu, entry.date));
+    house.write(&path, &serde_json::to_vec(&entry).unwrap());
+    let stderr = house.build(1);
+    assert!(stderr.contains("(not_final): the day is not final\n"), "{stderr}");
+    assert!(!stderr.contains("an_endpoint"), "silver knows no endpoint: {stderr}");
+    let first = house.silver();
+    let later = LedgerEntry { attempts: 2, last_try_at: "2026-01-02T00:00:00Z".into(), ..entry };
+    house.write(&path, &serde_json::to_vec(&later).unwrap());
+    house.build(1);
+    assert_eq!(house.silver(), first);
+}
+
+#[test]
+fn a_run_in_another_zone_leaves_silver_as_it_is() {
+    let house = large();
+    house.build(0);
+    let first = house.silver();
+    let run = String::from_utf8(house.read("run.toml")).unwrap();
+    house.write("run.toml", format!("zone = \"UTC\"\n{run}").as_bytes());
+    let stderr = house.build(2);
+    assert!(
+        stderr.contains("its day is one of America/New_York, the run's days are those of UTC\nhint: "),
+        "{stderr}"
+    );
+    assert_eq!(house.silver(), first);
 }
 
 #[test]

@@ -1,0 +1,168 @@
+//! What a provider makes of an `eth_getLogs`.
+
+use super::dialects::{Particulars, Refusal, span};
+use super::faults::{Dice, Matter, digest};
+use super::policy::{Absent, Archive, Hint, Policy, SpanCap, Start, StrayLog, TooManyLogs};
+use crate::simchain::View;
+use crate::simchain::rpc::{LogQuery, log_json};
+use alloy_primitives::{Address, B256, Bytes};
+use lake::bronze::RawLog;
+use serde_json::{Value, json};
+
+/// The answer of a provider with this policy.
+pub(crate) fn scan(policy: &Policy, view: &View<'_>, dice: Dice, params: &Value) -> Result<Value, Refusal> {
+    let query = LogQuery::read(view, params)?;
+    let of = Particulars {
+        asked: query.blocks(),
+        range: (query.from, query.to),
+        head: view.head(),
+        ..Particulars::default()
+    };
+    refuse_filter(policy, &query, &of)?;
+    if let Some(wording) = policy.beyond_head
+        && query.to > view.head()
+    {
+        return Err(wording.refusal(&of));
+    }
+    let start = archive_start(policy, view, &query, &of)?;
+    refuse_span(policy, &query, &of)?;
+
+    let held = LogQuery { from: query.from.max(start), ..query.clone() };
+    let logs = if held.from > held.to { Vec::new() } else { logs_held(policy, view, &held) };
+    let mut logs = cap_results(policy, &query, &of, logs)?;
+    if policy.repeats_log && !logs.is_empty() {
+        logs.insert(1, logs[0].clone());
+    }
+    if policy.shuffles_logs {
+        shuffle(&mut logs, dice.roll(Matter::Order));
+    }
+    let mut answer: Vec<Value> = logs.iter().map(|log| log_json(view, log)).collect();
+    answer.extend(policy.stray_log.map(|stray| stray_log(view, &query, stray)));
+    Ok(Value::Array(answer))
+}
+
+fn refuse_filter(policy: &Policy, query: &LogQuery, of: &Particulars) -> Result<(), Refusal> {
+    let Some((most, wording)) = policy.filter_cap else { return Ok(()) };
+    let longest = query.topics.iter().map(Vec::len).chain([query.addresses.len()]).max().unwrap_or(0);
+    if longest > most {
+        return Err(wording.refusal(&Particulars { asked: longest as u64, limit: most as u64, ..*of }));
+    }
+    Ok(())
+}
+
+/// First block whose logs are there.
+fn archive_start(
+    policy: &Policy,
+    view: &View<'_>,
+    query: &LogQuery,
+    of: &Particulars,
+) -> Result<u64, Refusal> {
+    let silent =
+        policy.no_logs_before.map(|block| Archive { start: Start::Block(block), before: Absent::Empty });
+    let mut first = 0;
+    for archive in silent.into_iter().chain(policy.logs_from) {
+        let start = archive.start.block(view.head());
+        match archive.before {
+            Absent::Refused(wording) if query.from < start => return Err(wording.refusal(of)),
+            Absent::Refused(_) => {}
+            Absent::Empty => first = first.max(start),
+        }
+    }
+    Ok(first)
+}
+
+fn refuse_span(policy: &Policy, query: &LogQuery, of: &Particulars) -> Result<(), Refusal> {
+    let short = policy.log_span.map(|limit| SpanCap::new(limit, &span::ALCHEMY_FREE));
+    for cap in short.into_iter().chain(policy.span_cap) {
+        if !cap.wording.grants(cap.limit, query.from, query.to) {
+            let limit = cap.told.unwrap_or(cap.limit);
+            let fits = (query.from, query.from + limit.saturating_sub(1));
+            return Err(cap.wording.refusal(&Particulars { limit, fits, ..*of }));
+        }
+    }
+    Ok(())
+}
+
+/// The logs that the provider has of what was asked for.
+fn logs_held(policy: &Policy, view: &View<'_>, query: &LogQuery) -> Vec<RawLog> {
+    let held = |log: &&RawLog| {
+        // By the log alone: what is missing from an index stays missing, in any window and at any time.
+        let mut place = [0; 16];
+        place[..8].copy_from_slice(&log.block_number.to_be_bytes());
+        place[8..].copy_from_slice(&log.log_index.to_be_bytes());
+        !Dice::new(policy.seed, digest(&place), 0).happens(Matter::LogMissing, policy.missing_logs_per_mille)
+    };
+    view.matching(query).filter(held).cloned().collect()
+}
+
+fn cap_results(
+    policy: &Policy,
+    query: &LogQuery,
+    of: &Particulars,
+    mut logs: Vec<RawLog>,
+) -> Result<Vec<RawLog>, Refusal> {
+    let Some(cap) = policy.result_cap else { return Ok(logs) };
+    if logs.len() <= cap.logs {
+        return Ok(logs);
+    }
+    match cap.more {
+        TooManyLogs::CutSilently => {
+            logs.truncate(cap.logs);
+            Ok(logs)
+        }
+        // One block cannot be asked for in parts; reth answers it whole.
+        TooManyLogs::Refused { .. } if query.from == query.to => Ok(logs),
+        TooManyLogs::Refused { wording, hint } => {
+            // The block of the first log too many is not in, unless it is the first of all.
+            let last = logs[cap.logs].block_number.saturating_sub(1).max(query.from);
+            let fits = match hint {
+                Hint::True => (query.from, last),
+                Hint::TooWide => (query.from, query.to - 1),
+                Hint::Outside => {
+                    let end = query.from.saturating_sub(1);
+                    (end.saturating_sub(last - query.from), end)
+                }
+                Hint::Inverted => (last.max(query.from + 1), query.from),
+            };
+            Err(wording.refusal(&Particulars { limit: cap.logs as u64, fits, ..*of }))
+        }
+    }
+}
+
+/// Sorts by a number drawn for each place; two logs or more never come out as they went in.
+fn shuffle(logs: &mut [RawLog], roll: u64) {
+    for at in (1..logs.len()).rev() {
+        let with = Dice::new(roll, at as u64, 0).roll(Matter::Order) % (at as u64 + 1);
+        logs.swap(at, usize::try_from(with).unwrap_or(0));
+    }
+    if logs.len() > 1 && logs.is_sorted_by_key(|log| (log.block_number, log.log_index)) {
+        logs.reverse();
+    }
+}
+
+fn stray_log(view: &View<'_>, query: &LogQuery, stray: StrayLog) -> Value {
+    let topic = query.topics.first().and_then(|topics| topics.first()).copied().unwrap_or_default();
+    let own = query.addresses.first().copied().unwrap_or_default();
+    let invented = |address: Address, block_number: u64, block_hash: B256| RawLog {
+        address,
+        topics: vec![topic],
+        data: Bytes::new(),
+        block_number,
+        block_hash,
+        transaction_hash: B256::repeat_byte(0xee),
+        transaction_index: 0,
+        log_index: 0,
+    };
+    let hash = |block| view.chain().hash(block);
+    let log = match stray {
+        StrayLog::OtherContract => invented(Address::repeat_byte(0xee), query.from, hash(query.from)),
+        StrayLog::OtherBlock => invented(own, query.to + 1, hash(query.to + 1)),
+        StrayLog::Removed => invented(own, query.to, hash(query.to)),
+        StrayLog::OtherHash => invented(own, query.to, B256::repeat_byte(0xee)),
+    };
+    let mut log = log_json(view, &log);
+    if stray == StrayLog::Removed {
+        log["removed"] = json!(true);
+    }
+    log
+}
