@@ -5,7 +5,10 @@ LAKE   ?=
 CARGO  ?= cargo
 
 lake_flag := $(if $(LAKE),--lake '$(LAKE)')
-stage = $(CARGO) run --quiet --package $(1) --
+# The programs are called as they were built: `cargo run --package` would resolve features for one package alone and
+# build half the tree again.
+programs = $(or $(CARGO_TARGET_DIR),target)/debug
+stage = "$(programs)/$(1)"
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -29,23 +32,23 @@ demo: build ## four days of two small chains, offline, from recording to panel
 # stage may go on. Everything else (2 wrong configuration, 75 run me again) stops make.
 some_missing_is_fine = || { code=$$?; [ $$code -eq 1 ] || exit $$code; }
 
-bronze: ## chain to bronze: the only stage that needs keys and network
+bronze: build ## chain to bronze: the only stage that needs keys and network
 	$(call stage,extract) run --run '$(RUN)' $(lake_flag) $(some_missing_is_fine)
 
-silver: ## bronze to silver
+silver: build ## bronze to silver
 	$(call stage,transform) run --run '$(RUN)' $(lake_flag) $(some_missing_is_fine)
 
-gold: ## silver to gold
+gold: build ## silver to gold
 	$(call stage,panel) build --run '$(RUN)' $(lake_flag) $(some_missing_is_fine)
 
-show: ## a look at gold
+show: build ## a look at gold
 	$(call stage,panel) show --run '$(RUN)' $(lake_flag)
 
-dictionary: ## docs/dictionary, written from the schema in crates/lake
+dictionary: build ## docs/dictionary, written from the schema in crates/lake
 	$(call stage,panel) dictionary --out docs/dictionary
 
-record-demo: ## record the demo again from local chains (needs npm)
-	$(call stage,testkit) record-demo
+record-demo: build ## record the demo again from local chains (needs npm)
+	$(CARGO) run --package testkit -- record-demo --extract "$(programs)/extract"
 
 fmt: ## format the code
 	$(CARGO) fmt --all
