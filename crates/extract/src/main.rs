@@ -6,6 +6,7 @@ use extract::collect::Collector;
 use extract::report::{Progress, Summary};
 use extract::rpc::providers::Providers;
 use extract::rpc::recording::Recorder;
+use lake::Lake;
 use lake::day::Day;
 use lake::run::{Overrides, Run};
 use lake::status::Reason;
@@ -106,15 +107,22 @@ fn log_filter() -> String {
     format!("off,extract={}", if known { &level } else { "warn" })
 }
 
-async fn plan(args: RunArgs) -> anyhow::Result<ExitCode> {
-    let overrides = Overrides { lake: args.lake, from: args.from, to: args.to, csus: args.csu };
+/// What both commands begin with: the run, its lake, and the endpoints with what their keys have spent.
+async fn begin(args: &RunArgs) -> anyhow::Result<(Run, Lake, Providers)> {
+    let overrides =
+        Overrides { lake: args.lake.clone(), from: args.from, to: args.to, csus: args.csu.clone() };
     let run = Run::load(&args.run, &overrides)?;
     let lake = run.open_lake()?;
-    let file = args.providers.unwrap_or_else(|| run.providers.clone());
-    let providers = Providers::load(&file, |name| std::env::var(name).ok())?;
+    let file = args.providers.as_ref().unwrap_or(&run.providers);
+    let providers = Providers::load(file, |name| std::env::var(name).ok())?;
     for purse in providers.purses() {
         purse.take_up(&lake).await?;
     }
+    Ok((run, lake, providers))
+}
+
+async fn plan(args: RunArgs) -> anyhow::Result<ExitCode> {
+    let (run, lake, providers) = begin(&args).await?;
     let progress = Progress::to_stderr();
     let collector = Collector {
         run: &run,
@@ -134,15 +142,8 @@ async fn plan(args: RunArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
-    let overrides = Overrides { lake: args.lake, from: args.from, to: args.to, csus: args.csu };
-    let run = Run::load(&args.run, &overrides)?;
-    let lake = run.open_lake()?;
+    let (run, lake, providers) = begin(&args).await?;
     lake.check_writable().await?;
-    let file = args.providers.unwrap_or_else(|| run.providers.clone());
-    let providers = Providers::load(&file, |name| std::env::var(name).ok())?;
-    for purse in providers.purses() {
-        purse.take_up(&lake).await?;
-    }
     let recorder = args.record.as_deref().map(Recorder::to_extend).transpose()?.map(Arc::new);
     let progress = Progress::to_stderr();
     let collector = Collector {

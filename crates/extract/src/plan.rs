@@ -4,7 +4,7 @@
 //! log window. Not counted, because nobody knows yet: a header and a batch of oracle reads for each block that holds a
 //! liquidation, and requests made again after refusals.
 
-use crate::collect::{Collector, DayTasks};
+use crate::collect::{Collector, DayTasks, LayoutHistory};
 use crate::reads::CALLS_PER_BATCH;
 use crate::rpc::providers::EndpointConfig;
 use comfy_table::{Cell, CellAlignment, Table, presets};
@@ -147,6 +147,7 @@ impl Collector<'_> {
         let mut asked = Requests { headers: 2, ..Requests::default() };
         let mut boundaries = BTreeSet::new();
         let mut unlisted: BTreeSet<&str> = BTreeSet::new();
+        let mut layouts: BTreeMap<&str, LayoutHistory> = BTreeMap::new();
         for day in days {
             let key = BronzeKey::Blocks { chain: chain.name.clone(), date: day.window.day };
             let stored = match self.lake.get(&key.path()).await {
@@ -165,8 +166,12 @@ impl Collector<'_> {
             for (unit, dataset) in &day.tasks {
                 scans |= *dataset == Dataset::Liquidations;
                 if *dataset == Dataset::Tvl {
-                    let history = self.remembered_layouts(unit.csu).await;
-                    match history.range(..=day.window.day).next_back() {
+                    let id = unit.csu.id.as_str();
+                    if !layouts.contains_key(id) {
+                        layouts.insert(id, self.remembered_layouts(unit.csu).await);
+                    }
+                    let known = layouts.get(id);
+                    match known.and_then(|history| history.range(..=day.window.day).next_back()) {
                         Some((_, layout)) => snapshot_calls += unit.family.snapshot(unit.csu, layout).len(),
                         None => {
                             unlisted.insert(&unit.csu.id);
