@@ -5,7 +5,7 @@ use crate::status::Dataset;
 use object_store::path::Path;
 use std::fmt;
 
-/// Prefix under which write-once bronze objects live.
+/// Prefix under which bronze objects live. All are written once but [`BronzeKey::Audit`].
 pub const BRONZE: &str = "bronze";
 /// Prefix of silver tables.
 pub const SILVER: &str = "silver";
@@ -43,7 +43,7 @@ pub enum BronzeKey {
         /// Day.
         date: Day,
     },
-    /// `bronze/audits/<chain>/<date>.json`: how far the day was verified.
+    /// `bronze/audits/<chain>/<date>.json`: how far the day's scans were checked; replaced by a later, better one.
     Audit {
         /// Chain.
         chain: String,
@@ -126,6 +126,11 @@ pub fn bronze_prefix(dataset: Dataset, csu: &str) -> Path {
 /// Prefix of a chain's day-boundary objects.
 pub fn blocks_prefix(chain: &str) -> Path {
     Path::from_iter([BRONZE, "blocks", chain])
+}
+
+/// Prefix of a chain's audits.
+pub fn audits_prefix(chain: &str) -> Path {
+    Path::from_iter([BRONZE, "audits", chain])
 }
 
 /// One month of a silver table: `silver/<table>/month=<YYYY-MM>/part.parquet`.
@@ -212,6 +217,9 @@ mod tests {
             BronzeKey::of(Dataset::Tvl, "aave_v3_ethereum", date).to_string(),
             "bronze/tvl/aave_v3_ethereum/2024-12-01.json"
         );
+        let audit = BronzeKey::Audit { chain: chain(), date };
+        assert!(audit.path().prefix_matches(&audits_prefix("ethereum")));
+        assert!(!audit.path().prefix_matches(&audits_prefix("base")));
     }
 
     #[test]

@@ -281,6 +281,7 @@ macro_rules! word_cells {
 word_cells!(
     crate::status::Status,
     crate::status::UsdStatus,
+    crate::status::AuditLevel,
     crate::status::Dataset,
     crate::status::Reason,
     crate::status::PriceSource,

@@ -103,6 +103,23 @@ words! {
 }
 
 words! {
+    /// How far a scan for logs was checked against others than its source. In ascending order of trust: each level has
+    /// what the one before it has.
+    AuditLevel {
+        /// One operator's word: its replies passed every check by themselves and, where the state of a CSU says that a
+        /// log must exist, it was there.
+        OneSource = "one_source",
+        /// Besides, at least three windows of the chain's day, and at least 1% of them, were asked again of another
+        /// operator and agreed.
+        Sampled = "sampled",
+        /// Every block of the day was answered alike by two operators.
+        TwoOperators = "two_operators",
+        /// Besides, every log stands in the receipt of its transaction.
+        Receipts = "receipts",
+    }
+}
+
+words! {
     /// Why a task did not end as planned. The message beside it tells the particulars.
     Reason {
         /// The day is not over, or its end is not final on that chain.
@@ -186,6 +203,10 @@ mod tests {
             assert_eq!(status.to_string().parse::<Status>().unwrap(), *status);
             assert_eq!(serde_json::to_value(status).unwrap(), status.as_str());
         }
+        for level in AuditLevel::ALL {
+            assert_eq!(level.to_string().parse::<AuditLevel>().unwrap(), *level);
+            assert_eq!(serde_json::to_value(level).unwrap(), level.as_str());
+        }
         assert_eq!("done".parse::<Status>().unwrap_err().to_string(), "`done` is no Status of the lake");
     }
 
@@ -193,5 +214,13 @@ mod tests {
     fn the_worst_part_is_the_status_of_the_whole() {
         assert_eq!(Status::Collected.max(Status::Failed), Status::Failed);
         assert_eq!(Status::NotDeployed.max(Status::Collected), Status::NotDeployed);
+    }
+
+    #[test]
+    fn levels_of_an_audit_ascend() {
+        assert!(AuditLevel::ALL.is_sorted());
+        assert_eq!(AuditLevel::ALL.first(), Some(&AuditLevel::OneSource));
+        assert_eq!(AuditLevel::Sampled.max(AuditLevel::TwoOperators), AuditLevel::TwoOperators);
+        assert_eq!(AuditLevel::ALL.last(), Some(&AuditLevel::Receipts));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Bronze is written once. Two workers may write the same object; since its bytes depend on the chain alone they
 //! write the same bytes, and that is success. Different bytes under one path are an error that names both digests,
-//! and the object that was there stays.
+//! and the object that was there stays. Audits are no chain data and may be replaced, as may all above bronze.
 
 use crate::digest::sha256_hex;
 use bytes::Bytes;

@@ -74,6 +74,7 @@ mod tests {
             calls_ok: Some(3),
             blocks_expected: None,
             blocks_scanned: None,
+            audit_level: None,
             object: None,
             sha256: None,
         }
@@ -104,6 +105,6 @@ mod tests {
     fn an_empty_table_still_has_its_schema() {
         use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
         let bytes = bytes::Bytes::from(parquet_bytes::<Coverage>(vec![]).unwrap());
-        assert_eq!(ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().schema().fields().len(), 12);
+        assert_eq!(ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().schema().fields().len(), 13);
     }
 }

@@ -14,7 +14,7 @@ use lake::registry::{Chain, Csu};
 use lake::run::Run;
 use lake::schema::gold::PanelDaily;
 use lake::schema::{BadCell, Row, Seconds};
-use lake::status::{Dataset, Status, UsdStatus};
+use lake::status::{AuditLevel, Dataset, Status, UsdStatus};
 use polars::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -92,6 +92,7 @@ struct Covered {
     status: Status,
     blocks_expected: Option<i64>,
     blocks_scanned: Option<i64>,
+    audit_level: Option<AuditLevel>,
     sha256: Option<String>,
 }
 
@@ -210,6 +211,7 @@ impl Known {
             snap_status,
             usd_status: stocks.as_ref().map_or(UsdStatus::None, usd_status),
             liq_status,
+            liq_audit: scan.and_then(|scan| scan.audit_level).filter(|_| liq_status == Status::Collected),
             quality_flags: self.quality_flags(&key, sizes.map_or(0, |stocks| stocks.n_excluded)),
             day_hours: window.hours(),
             block_number: of_chain.and_then(|day| day.last_block),
@@ -469,10 +471,13 @@ fn coverage(silver: &Silver) -> Result<BTreeMap<(String, i32, Dataset), Covered>
         };
         let dataset = cells.text("dataset", row)?.unwrap_or_default().parse().map_err(unknown)?;
         let status = cells.text("status", row)?.unwrap_or_default().parse().map_err(unknown)?;
+        let audit_level =
+            cells.text("audit_level", row)?.map(|word| word.parse()).transpose().map_err(unknown)?;
         let covered = Covered {
             status,
             blocks_expected: cells.long("blocks_expected", row)?,
             blocks_scanned: cells.long("blocks_scanned", row)?,
+            audit_level,
             sha256: cells.text("sha256", row)?,
         };
         coverage.insert((csu, day, dataset), covered);

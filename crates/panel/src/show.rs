@@ -10,7 +10,7 @@ use lake::path::gold_file;
 use lake::run::Run;
 use lake::schema::Row;
 use lake::schema::gold::PanelDaily;
-use lake::status::{Status, UnknownWord, UsdStatus};
+use lake::status::{AuditLevel, Status, UnknownWord, UsdStatus};
 use lake::store::{Lake, StoreError};
 use polars::prelude::PolarsError;
 use serde::Serialize;
@@ -82,9 +82,11 @@ pub struct Shown {
     pub liq_debt_usd: Option<f64>,
     /// Collateral received by liquidators, USD.
     pub liq_coll_usd: Option<f64>,
+    /// How far the scan for liquidations was checked.
+    pub liq_audit: Option<AuditLevel>,
 }
 
-const COLUMNS: [&str; 14] = [
+const COLUMNS: [&str; 15] = [
     "csu",
     "date",
     "day_hours",
@@ -99,6 +101,7 @@ const COLUMNS: [&str; 14] = [
     "liq_count",
     "liq_debt_usd",
     "liq_coll_usd",
+    "liq_audit",
 ];
 
 /// The rows of the panel that are of the run's CSUs and days, in order.
@@ -154,6 +157,7 @@ fn shown(cells: &Cells<'_>, row: usize) -> Result<Shown, BadRow> {
         liq_count: cells.int("liq_count", row)?,
         liq_debt_usd: cells.float("liq_debt_usd", row)?,
         liq_coll_usd: cells.float("liq_coll_usd", row)?,
+        liq_audit: cells.text("liq_audit", row)?.map(|word| word.parse()).transpose()?,
     })
 }
 
@@ -167,7 +171,7 @@ pub struct Look {
 }
 
 /// Headings of the table, with the order in which they give way on a narrow terminal (0 stays).
-const HEADINGS: [(&str, u8); 13] = [
+const HEADINGS: [(&str, u8); 14] = [
     ("csu", 0),
     ("date", 0),
     ("hours", 9),
@@ -181,11 +185,12 @@ const HEADINGS: [(&str, u8); 13] = [
     ("liq_count", 1),
     ("liq_debt_usd", 5),
     ("liq_coll_usd", 8),
+    ("liq_audit", 10),
 ];
 
 /// The table, and the names of the columns that the terminal has no room for.
 pub fn table(rows: &[Shown], look: Look) -> (String, Vec<&'static str>) {
-    let lines: Vec<[String; 13]> = rows.iter().map(texts).collect();
+    let lines: Vec<[String; 14]> = rows.iter().map(texts).collect();
     let width_of = |column: usize| {
         let cells = lines.iter().filter_map(|line| line.get(column)).map(|text| text.chars().count());
         cells.chain(HEADINGS.get(column).map(|(name, _)| name.len())).max().unwrap_or_default()
@@ -243,10 +248,10 @@ pub fn table(rows: &[Shown], look: Look) -> (String, Vec<&'static str>) {
 
 /// Words to the left, numbers to the right.
 fn alignment(column: usize) -> CellAlignment {
-    if matches!(column, 0 | 1 | 3) { CellAlignment::Left } else { CellAlignment::Right }
+    if matches!(column, 0 | 1 | 3 | 13) { CellAlignment::Left } else { CellAlignment::Right }
 }
 
-fn texts(row: &Shown) -> [String; 13] {
+fn texts(row: &Shown) -> [String; 14] {
     let usd = |value: Option<f64>| value.map_or_else(dash, |value| thousands(value, 2));
     let fraction = |value: Option<f64>| value.map_or_else(dash, |value| format!("{value:.4}"));
     // Totals of a collected snapshot are missing only for want of prices.
@@ -267,6 +272,7 @@ fn texts(row: &Shown) -> [String; 13] {
         row.liq_count.map_or_else(dash, |count| count.to_string()),
         usd(row.liq_debt_usd),
         usd(row.liq_coll_usd),
+        row.liq_audit.map_or_else(dash, |level| level.to_string()),
     ]
 }
 
@@ -314,6 +320,7 @@ mod tests {
             liq_count: Some(0),
             liq_debt_usd: Some(0.0),
             liq_coll_usd: Some(999.999),
+            liq_audit: Some(AuditLevel::TwoOperators),
         }
     }
 
@@ -322,7 +329,16 @@ mod tests {
     #[test]
     fn numbers_have_separators_and_nulls_a_dash() {
         let (text, left_out) = table(&[row()], WIDE);
-        for part in ["43,903,560,090.74", "-1,234.50", " 0.00 ", "0.4057", " - ", " 0 ", "1,000.00"] {
+        for part in [
+            "43,903,560,090.74",
+            "-1,234.50",
+            " 0.00 ",
+            "0.4057",
+            " - ",
+            " 0 ",
+            "1,000.00",
+            " two_operators ",
+        ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
         assert!(left_out.is_empty());
@@ -340,7 +356,7 @@ mod tests {
         let (text, left_out) = table(&[row()], Look { width: Some(80), colour: false });
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(text.contains("tvl_usd") && !text.contains("liq_coll_usd"));
-        assert_eq!(left_out.first(), Some(&"hours"));
+        assert_eq!(&left_out[..2], ["liq_audit", "hours"]);
     }
 
     #[test]

@@ -141,7 +141,7 @@ const LIQUIDATION: &[&str] = &[
 ];
 const REJECT: &[&str] = &["csu", "date"];
 const COVERAGE: &[&str] =
-    &["csu", "date", "dataset", "status", "blocks_expected", "blocks_scanned", "sha256"];
+    &["csu", "date", "dataset", "status", "blocks_expected", "blocks_scanned", "audit_level", "sha256"];
 const DAY_BLOCK: &[&str] = &[
     "chain",
     "date",
@@ -422,6 +422,7 @@ mod tests {
             calls_ok: Some(3),
             blocks_expected: Some(7),
             blocks_scanned: None,
+            audit_level: None,
             object: None,
             sha256: Some("abc".into()),
         };

@@ -1,15 +1,16 @@
 //! The rows of `coverage`: what became of every dataset of every CSU-day, and why there is a gap.
 //!
 //! The first that applies counts: a sound object; an object with a flaw; the registry (not deployed, retired); a day
-//! without blocks; the ledger's last word; not attempted.
+//! without blocks; the ledger's last word; not attempted. An audit adds how far a collected scan was checked, and changes
+//! nothing else.
 
 use crate::read::{Calls, Flaw, LogsDay, Month, NameAndDay, Object, SnapshotDay};
 use lake::bronze::DayBlocks;
-use lake::day::{DayWindow, Zone};
+use lake::day::{Day, DayWindow, Zone};
 use lake::ledger::LedgerEntry;
 use lake::registry::{Csu, Registry};
 use lake::schema::silver::Coverage;
-use lake::status::{Dataset, Reason, Status};
+use lake::status::{AuditLevel, Dataset, Reason, Status};
 use protocols::Snapshot;
 use protocols::token::printable;
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,6 +58,11 @@ impl Sources<'_> {
         self.month.blocks.get(&(csu.chain.clone(), window.day))?.sound()
     }
 
+    /// How far a collected scan was checked, if an audit that can be read says so.
+    fn audit_level(&self, csu: &Csu, date: Day) -> Option<AuditLevel> {
+        self.month.audits.get(&(csu.chain.clone(), date))?.sound()?.level_of(&csu.id)
+    }
+
     fn row(self, task: &Task, ledger: Option<&Object<LedgerEntry>>) -> Option<Coverage> {
         let (key, dataset) = task;
         let csu = self.registry.csu(&key.0)?;
@@ -74,6 +80,9 @@ impl Sources<'_> {
         let expected = blocks.map(|blocks| blocks.span().map_or(0, |span| span.count()));
         let expected = expected.and_then(|count| i64::try_from(count).ok()).or(found.blocks_expected);
         let scan = *dataset == Dataset::Liquidations && applies;
+        let audit_level = (*dataset == Dataset::Liquidations && found.status == Status::Collected)
+            .then(|| self.audit_level(csu, key.1))
+            .flatten();
         let has_none = found.status == Status::NoBlock && expected == Some(0);
         Some(Coverage {
             csu: csu.id.clone(),
@@ -89,6 +98,7 @@ impl Sources<'_> {
                 .blocks_scanned
                 .or(has_none.then_some(0))
                 .filter(|_| scan && expected.is_some()),
+            audit_level,
             object: found.object.as_ref().map(|(path, _)| path.clone()),
             sha256: found.object.map(|(_, sha256)| sha256),
         })
@@ -249,7 +259,6 @@ mod tests {
     use super::*;
     use lake::B256;
     use lake::bronze::{DayOfChain, Header};
-    use lake::day::Day;
     use lake::registry::Verified;
 
     fn csu() -> Csu {

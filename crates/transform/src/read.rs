@@ -5,12 +5,14 @@
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use lake::bronze::{BronzeError, CsuOfDay, DayBlocks, DayOfChain, Header, LiquidationLogs, RawLog, Record};
-use lake::bronze::{CallRecord, ReadsAtBlock, TvlSnapshot};
+use lake::bronze::{Audit, BronzeError, CsuOfDay, DayBlocks, DayOfChain, Header, LiquidationLogs, RawLog};
+use lake::bronze::{CallRecord, ReadsAtBlock, Record, TvlSnapshot};
 use lake::day::{Day, Zone};
 use lake::digest::sha256_hex;
 use lake::ledger::LedgerEntry;
-use lake::path::{BronzeKey, blocks_prefix, bronze_prefix, ledger_entry, ledger_key, ledger_prefix};
+use lake::path::{
+    BronzeKey, audits_prefix, blocks_prefix, bronze_prefix, ledger_entry, ledger_key, ledger_prefix,
+};
 use lake::registry::{Csu, Registry};
 use lake::status::Dataset;
 use lake::store::{Lake, StoreError};
@@ -187,6 +189,8 @@ pub struct Listed {
     pub blocks: BTreeSet<NameAndDay>,
     /// CSU-days with an object.
     pub objects: BTreeSet<(NameAndDay, Dataset)>,
+    /// Chain-days with an audit.
+    pub audits: BTreeSet<NameAndDay>,
     /// CSU-days with a ledger entry.
     pub ledger: BTreeSet<(NameAndDay, Dataset)>,
 }
@@ -200,6 +204,8 @@ pub struct Month {
     pub snapshots: BTreeMap<NameAndDay, Object<SnapshotDay>>,
     /// Liquidation logs, by CSU and day.
     pub logs: BTreeMap<NameAndDay, Object<LogsDay>>,
+    /// Audits, by chain and day; read by [`audits`].
+    pub audits: BTreeMap<NameAndDay, Object<Audit>>,
 }
 
 impl Month {
@@ -212,7 +218,8 @@ impl Month {
                 .values()
                 .map(|object| (object.path.as_str(), (object.sha256.as_str(), object.content.as_ref().err())))
         }
-        entries(&self.blocks).chain(entries(&self.snapshots)).chain(entries(&self.logs)).collect()
+        let data = entries(&self.blocks).chain(entries(&self.snapshots)).chain(entries(&self.logs));
+        data.chain(entries(&self.audits)).collect()
     }
 }
 
@@ -231,7 +238,8 @@ pub struct Expected<'a> {
 /// [`StoreError`] when the lake cannot be listed.
 pub async fn list(lake: &Lake, registry: &Registry) -> Result<BTreeMap<String, Listed>, StoreError> {
     let chains: BTreeSet<&str> = registry.csus().map(|csu| csu.chain.as_str()).collect();
-    let mut prefixes: Vec<Path> = chains.into_iter().map(blocks_prefix).collect();
+    let mut prefixes: Vec<Path> =
+        chains.into_iter().flat_map(|chain| [blocks_prefix(chain), audits_prefix(chain)]).collect();
     for csu in registry.csus() {
         for &dataset in Dataset::ALL {
             prefixes.push(bronze_prefix(dataset, &csu.id));
@@ -255,7 +263,10 @@ pub async fn list(lake: &Lake, registry: &Registry) -> Result<BTreeMap<String, L
             Some(BronzeKey::Liquidations { csu, date }) => {
                 months.entry(date.month()).or_default().objects.insert(((csu, date), Dataset::Liquidations));
             }
-            Some(_) => {}
+            Some(BronzeKey::Audit { chain, date }) => {
+                months.entry(date.month()).or_default().audits.insert((chain, date));
+            }
+            Some(BronzeKey::Prices { .. } | BronzeKey::Fill { .. }) => {}
             None => match ledger_key(&path) {
                 Some((dataset, csu, date)) => {
                     months.entry(date.month()).or_default().ledger.insert(((csu, date), dataset));
@@ -269,7 +280,7 @@ pub async fn list(lake: &Lake, registry: &Registry) -> Result<BTreeMap<String, L
     Ok(months)
 }
 
-/// Reads and decodes the objects of one month, in the current rayon pool.
+/// Reads and decodes the objects of one month, in the current rayon pool: all but the audits.
 ///
 /// # Errors
 /// [`StoreError`] when the lake cannot be read. What is wrong with an object is told in the object.
@@ -331,6 +342,30 @@ pub async fn month(
         }
     }
     Ok(month)
+}
+
+/// Reads the audits of one month, given its blocks. They are read for months that are built, and for no other: an audit
+/// may be replaced, and the manifest must name the one that a month was built from.
+///
+/// # Errors
+/// [`StoreError`] when the lake cannot be read. What is wrong with an audit is told in the object.
+pub async fn audits(
+    lake: &Lake,
+    expected: Expected<'_>,
+    listed: &Listed,
+    blocks: &BTreeMap<NameAndDay, Object<DayBlocks>>,
+) -> Result<BTreeMap<NameAndDay, Object<Audit>>, StoreError> {
+    let path = |(chain, date): &NameAndDay| BronzeKey::Audit { chain: chain.clone(), date: *date }.path();
+    let read = fetch(lake, listed.audits.iter().map(path).collect()).await?;
+    Ok(listed
+        .audits
+        .iter()
+        .zip(read)
+        .filter_map(|(key, (path, bytes))| {
+            let bytes = bytes?;
+            Some((key.clone(), object(path, &bytes, |bytes| audit(expected, key, blocks, bytes))))
+        })
+        .collect())
 }
 
 /// Reads ledger entries. One that is gone since it was listed is left out.
@@ -413,6 +448,40 @@ fn day_blocks(expected: Expected<'_>, (chain, date): &NameAndDay, bytes: &[u8]) 
     Ok(blocks)
 }
 
+/// A day's blocks, which every object of the day leans on, and the path of the object that proves them.
+fn proof<'a>(
+    blocks: &'a BTreeMap<NameAndDay, Object<DayBlocks>>,
+    key: &NameAndDay,
+) -> Result<(&'a str, &'a DayBlocks), Flaw> {
+    let path = || BronzeKey::Blocks { chain: key.0.clone(), date: key.1 }.to_string();
+    let Some(object) = blocks.get(key) else {
+        return Err(Flaw::Unproven { path: path(), why: "is not there".into() });
+    };
+    match &object.content {
+        Ok(blocks) => Ok((&object.path, blocks)),
+        Err(flaw) => Err(Flaw::Unproven { path: path(), why: format!("cannot be used: {flaw}") }),
+    }
+}
+
+fn audit(
+    expected: Expected<'_>,
+    key: &NameAndDay,
+    blocks: &BTreeMap<NameAndDay, Object<DayBlocks>>,
+    bytes: &[u8],
+) -> Result<Audit, Flaw> {
+    let audit = Audit::from_bytes(bytes)?;
+    day_of_chain(expected, &key.0, key.1, &audit.day)?;
+    let (path, blocks) = proof(blocks, key)?;
+    let has = blocks.span().map_or(0, |span| span.count());
+    match audit.scans.iter().find(|scan| scan.blocks != has) {
+        None => Ok(audit),
+        Some(scan) => {
+            let why = format!("a scan is of {} blocks, the day has {has}", scan.blocks);
+            Err(Flaw::OtherBlocks { path: path.to_owned(), why })
+        }
+    }
+}
+
 /// Numbers that a column of 64 bits holds without loss in every reader.
 fn fits(header: &Header) -> Result<(), Flaw> {
     const LARGEST: u64 = 1 << 53;
@@ -440,17 +509,8 @@ impl OfCsu<'_> {
         day_of_chain(self.expected, &self.csu.chain, self.date, &found.day)
     }
 
-    /// The day's blocks, which every object of the day leans on.
     fn proof(&self) -> Result<(&str, &DayBlocks), Flaw> {
-        let key = (self.csu.chain.clone(), self.date);
-        let path = || BronzeKey::Blocks { chain: key.0.clone(), date: key.1 }.to_string();
-        let Some(object) = self.blocks.get(&key) else {
-            return Err(Flaw::Unproven { path: path(), why: "is not there".into() });
-        };
-        match &object.content {
-            Ok(blocks) => Ok((&object.path, blocks)),
-            Err(flaw) => Err(Flaw::Unproven { path: path(), why: format!("cannot be used: {flaw}") }),
-        }
+        proof(self.blocks, &(self.csu.chain.clone(), self.date))
     }
 
     fn snapshot(&self, bytes: &[u8]) -> Result<SnapshotDay, Flaw> {

@@ -2,11 +2,11 @@
 
 use super::{Seconds, table};
 use crate::day::Day;
-use crate::status::{Status, UsdStatus};
+use crate::status::{AuditLevel, Status, UsdStatus};
 
 table! {
     /// One CSU on one day. Measures are null unless a status word says that they were measured.
-    PanelDaily = "panel_daily", version "1.0.0", one row per "CSU and day" {
+    PanelDaily = "panel_daily", version "1.1.0", one row per "CSU and day" {
         key csu: String, "", "CSU id: one lending deployment on one chain.";
         col csu_num: i32, "", "Number of the CSU, for programs that want one.";
         key date: Day, "day", "Calendar day of the run's time zone.";
@@ -21,6 +21,7 @@ table! {
         col snap_status: Status, "", "What became of the snapshot at the day's last block.";
         col usd_status: UsdStatus, "", "Whether every non-zero reserve has a price.";
         col liq_status: Status, "", "What became of the scan of the day's blocks for liquidations.";
+        col liq_audit: Option<AuditLevel>, "", "How far that scan was checked against other operators: one_source, sampled, two_operators or receipts.", null "liq_status is not collected, or no audit of the scan can be read";
         col quality_flags: String, "", "Remarks of the reserves and liquidations, excluded:N and rejects:N, separated by semicolons.";
         col day_hours: i32, "hours", "Length of the day: 23, 24 or 25.";
         col block_number: Option<i64>, "block", "Snapshot block.", null "boundaries not collected, or no block in the day";
@@ -77,7 +78,7 @@ table! {
         col release: String, "", "Release of the data; `unreleased` until one is made.";
         col code_version: String, "", "Version of the program.";
         col registry_hash: String, "", "Digest of the registry.";
-        col inputs_hash: String, "", "Digest over the bronze objects of this row; of nothing when there is none.";
+        col inputs_hash: String, "", "Digest over the bronze objects of this row, its audit left out; of nothing when there is none.";
         col row_hash: String, "", "Digest of the row's other columns.";
     }
 }

@@ -5,7 +5,7 @@
 
 use super::{Row, Seconds, Table, table};
 use crate::day::Day;
-use crate::status::{Dataset, PriceBasis, PriceSource, Reason, Role, Status};
+use crate::status::{AuditLevel, Dataset, PriceBasis, PriceSource, Reason, Role, Status};
 
 table! {
     /// First and last block of a day of a chain.
@@ -139,7 +139,7 @@ table! {
 
 table! {
     /// What is there of a dataset, and why the rest is not.
-    Coverage = "coverage", version "1.0.0", one row per "CSU, day and dataset" {
+    Coverage = "coverage", version "1.1.0", one row per "CSU, day and dataset" {
         key csu: String, "", "CSU: one lending deployment on one chain.";
         key date: Day, "day", "Calendar day of the run's time zone.";
         key dataset: Dataset, "", "tvl or liquidations.";
@@ -150,6 +150,7 @@ table! {
         col calls_ok: Option<i64>, "calls", "Calls that returned data.", null "never tried";
         col blocks_expected: Option<i64>, "blocks", "Blocks of the day.", null "dataset without a scan, or boundaries not collected";
         col blocks_scanned: Option<i64>, "blocks", "Blocks whose logs were read.", null "as blocks_expected";
+        col audit_level: Option<AuditLevel>, "", "How far the scan was checked against other operators: one_source, sampled, two_operators or receipts.", null "dataset without a scan, not collected, or no readable audit has the CSU";
         col object: Option<String>, "", "Bronze object.", null "not collected";
         col sha256: Option<String>, "", "Digest of the bronze object.", null "not collected";
     }

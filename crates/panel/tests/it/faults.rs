@@ -69,6 +69,27 @@ fn a_table_of_another_schema() {
 }
 
 #[test]
+fn a_level_that_nobody_knows() {
+    use lake::schema::Row;
+    use std::sync::Arc;
+    let lake = SmallLake::collected();
+    lake.write();
+    let batch = Coverage::to_batch(&lake.coverage).unwrap();
+    let words = arrow_array::StringArray::from(vec!["sworn"; batch.num_rows()]);
+    let at = batch.schema().index_of("audit_level").unwrap();
+    let mut columns = batch.columns().to_vec();
+    columns[at] = Arc::new(words);
+    let batch = arrow_array::RecordBatch::try_new(batch.schema(), columns).unwrap();
+    let mut bytes = Vec::new();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    lake.put("silver/coverage/month=2024-11/part.parquet", &bytes);
+    lake.run("build", &[])
+        .failed_saying(&["silver contradicts itself: coverage of ", "`sworn` is no AuditLevel of the lake"]);
+}
+
+#[test]
 fn silver_of_another_zone() {
     let lake = SmallLake::collected();
     lake.write();

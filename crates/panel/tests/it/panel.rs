@@ -2,7 +2,7 @@ use crate::small_lake::*;
 use lake::schema::Row;
 use lake::schema::gold::PanelDaily;
 use lake::schema::silver::{Liquidation, ReserveDay};
-use lake::status::{Dataset, Role, Status};
+use lake::status::{AuditLevel, Dataset, Role, Status};
 use polars::prelude::*;
 use std::io::Cursor;
 
@@ -301,6 +301,33 @@ fn a_chain_without_blocks_had_no_liquidations() {
     assert_eq!(row.text("log_cov_share"), None);
     assert_eq!(row.text("tvl_usd"), None);
     assert_eq!(row.text("block_number"), None);
+}
+
+#[test]
+fn gold_says_how_far_a_collected_scan_was_checked() {
+    let mut lake = SmallLake::collected();
+    lake.set_status(ALPHA, MON, Dataset::Liquidations, Status::Partial);
+    for row in &mut lake.coverage {
+        row.audit_level = match (row.csu.as_str(), row.dataset) {
+            (ALPHA, Dataset::Liquidations) => Some(AuditLevel::Sampled),
+            (_, Dataset::Liquidations) if row.date == day(SAT) => Some(AuditLevel::Receipts),
+            _ => None,
+        };
+    }
+    let panel = lake.panel();
+    assert_eq!([SAT, SUN].map(|date| panel.row(ALPHA, date).text("liq_audit")), [Some("sampled"); 2]);
+    // What was not scanned whole was not checked either, whatever silver says.
+    assert_eq!(panel.row(ALPHA, MON).text("liq_audit"), None);
+    assert_eq!(panel.row(BETA, SAT).text("liq_audit"), Some("receipts"));
+    // Without an audit a scan is no less collected.
+    let row = panel.row(BETA, SUN);
+    assert_eq!((row.text("liq_audit"), row.text("liq_status")), (None, Some("collected")));
+    assert_eq!(row.number("liq_count"), Some(0.0));
+
+    let rows: serde_json::Value =
+        serde_json::from_str(&lake.run("show", &["--json", "--csu", BETA]).stdout).unwrap();
+    assert_eq!((&rows[0]["liq_audit"], rows[1]["liq_audit"].is_null()), (&"receipts".into(), true));
+    assert!(lake.run("show", &[]).stdout.contains(" sampled "));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! The panel of random silver, against a second computation that shares no code with the program.
 
 use crate::small_lake::*;
-use lake::schema::silver::{Liquidation, ReserveDay};
-use lake::status::{Dataset, PriceSource, Role, Status};
+use lake::schema::silver::{Coverage, Liquidation, ReserveDay};
+use lake::status::{AuditLevel, Dataset, PriceSource, Role, Status};
 use proptest::prelude::*;
 use proptest::sample::select;
 use std::collections::{BTreeMap, BTreeSet};
@@ -98,7 +98,8 @@ fn random_lake() -> impl Strategy<Value = SmallLake> {
     let others: Vec<Status> =
         Status::ALL.iter().copied().filter(|status| *status != Status::NoBlock).collect();
     let words = prop_oneof![4 => Just(Status::Collected), 1 => select(others)];
-    let statuses = prop::collection::vec(words, 12);
+    let level = proptest::option::of(select(AuditLevel::ALL.to_vec()));
+    let statuses = prop::collection::vec((words, level), 12);
     (reserves, legs, statuses).prop_map(|(reserves, legs, statuses)| {
         let mut lake = SmallLake::collected();
         let mut seen = BTreeSet::new();
@@ -116,8 +117,9 @@ fn random_lake() -> impl Strategy<Value = SmallLake> {
             *leg += 1;
             lake.liquidations.push(row);
         }
-        for (row, status) in lake.coverage.iter_mut().zip(statuses) {
+        for (row, (status, level)) in lake.coverage.iter_mut().zip(statuses) {
             *row = coverage(&row.csu, row.date, row.dataset, status);
+            row.audit_level = level;
         }
         lake.tokens.push(excluded(EXCLUDED));
         lake
@@ -325,10 +327,10 @@ fn flows(lake: &SmallLake, csu: &str, date: &str) -> Figures {
     ])
 }
 
-fn status(lake: &SmallLake, csu: &str, date: &str, dataset: Dataset) -> Status {
+fn covered<'a>(lake: &'a SmallLake, csu: &str, date: &str, dataset: Dataset) -> &'a Coverage {
     let found =
         lake.coverage.iter().find(|row| row.csu == csu && row.date == day(date) && row.dataset == dataset);
-    found.unwrap().status
+    found.unwrap()
 }
 
 fn check(row: &PanelRow, expected: &Figures, measured: bool) -> Result<(), TestCaseError> {
@@ -362,10 +364,13 @@ proptest! {
         for csu in [ALPHA, BETA] {
             for date in DAYS {
                 let row = panel.row(csu, date);
-                let snap = status(&lake, csu, date, Dataset::Tvl);
-                let liq = status(&lake, csu, date, Dataset::Liquidations);
+                let snap = covered(&lake, csu, date, Dataset::Tvl).status;
+                let scan = covered(&lake, csu, date, Dataset::Liquidations);
+                let liq = scan.status;
                 prop_assert_eq!(row.text("snap_status"), Some(snap.as_str()));
                 prop_assert_eq!(row.text("liq_status"), Some(liq.as_str()));
+                let level = scan.audit_level.filter(|_| liq == Status::Collected);
+                prop_assert_eq!(row.text("liq_audit"), level.map(AuditLevel::as_str));
                 prop_assert_eq!(row.text("status"), Some(snap.max(liq).as_str()));
                 let (stocks, word) = stocks(&lake, csu, date);
                 let is_snapped = snap == Status::Collected;

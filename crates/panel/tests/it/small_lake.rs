@@ -293,6 +293,7 @@ pub(crate) fn coverage(csu: &str, date: Day, dataset: Dataset, status: Status) -
         calls_ok: Some(if is_collected { 3 } else { 1 }),
         blocks_expected: scans.then_some(BLOCKS),
         blocks_scanned: scans.then_some(if is_collected { BLOCKS } else { BLOCKS / 4 }),
+        audit_level: None,
         object: None,
         sha256: is_collected.then(|| format!("{dataset} of {csu} on {date}")),
     }

@@ -1,7 +1,7 @@
 //! A lake in a directory of its own, with a registry and a run file, and the program that works on it.
 
 use crate::chain::{DAY, Pool, day};
-use lake::bronze::{LiquidationLogs, Record};
+use lake::bronze::{Audit, LiquidationLogs, Record};
 use lake::digest::sha256_hex;
 use lake::path::BronzeKey;
 use lake::status::Dataset;
@@ -70,6 +70,10 @@ impl House {
 
     pub fn put_logs(&self, pool: &Pool, date: &str, logs: &LiquidationLogs) {
         self.write(&object(pool, Dataset::Liquidations, date), &logs.to_bytes().unwrap());
+    }
+
+    pub fn put_audit(&self, audit: &Audit) {
+        self.write(&audit_path(&audit.day.chain, audit.day.date), &audit.to_bytes().unwrap());
     }
 
     /// A whole day without liquidations.
@@ -141,6 +145,11 @@ impl House {
         walk(&self.path("lake"), &self.path("lake/silver"), &mut found);
         found
     }
+}
+
+/// Path of an audit below the house.
+pub fn audit_path(chain: &str, date: lake::day::Day) -> String {
+    format!("lake/{}", BronzeKey::Audit { chain: chain.to_owned(), date })
 }
 
 /// Path of an object below the house.

@@ -5,13 +5,13 @@ mod chain;
 mod house;
 
 use chain::{DAY, Pool, deficit, header, liquidation, reserve, usdc, weth};
-use house::{House, Row, cell, cells, csu_row, object, token_row};
-use lake::bronze::Record;
+use house::{House, Row, audit_path, cell, cells, csu_row, object, token_row};
+use lake::bronze::{Audit, AuditedScan, Record};
 use lake::ledger::LedgerEntry;
 use lake::manifest::Manifest;
 use lake::path::{BronzeKey, ledger_entry};
 use lake::span::{BlockSpan, Coverage};
-use lake::status::{Dataset, Reason, Status};
+use lake::status::{AuditLevel, Dataset, Reason, Status};
 use lake::{Address, Bytes, U256};
 use protocols::token::item;
 
@@ -633,6 +633,159 @@ fn a_month_left_alone_stays_in_the_manifest_as_long_as_its_files_are_there() {
     let manifest: Manifest = serde_json::from_slice(&house.read("lake/silver/manifest.json")).unwrap();
     assert!(manifest.outputs.contains_key("silver/reserve_day/month=2024-11/part.parquet"));
     assert!(!manifest.outputs.contains_key("silver/price/month=2024-11/part.parquet"));
+}
+
+/// An audit of one scan of these pools, of which the first names chain and day.
+fn audit(pools: &[&Pool], date: &str, level: AuditLevel) -> Audit {
+    let blocks = pools[0].blocks(date);
+    let count = blocks.span().unwrap().count();
+    Audit { day: blocks.day, scans: Vec::new() }.with(AuditedScan {
+        csus: pools.iter().map(|pool| pool.csu.to_owned()).collect(),
+        level,
+        operators: vec!["alchemy".into()],
+        asked_again: vec!["drpc".into()],
+        blocks: count,
+        blocks_asked_again: count,
+        windows: 10,
+        windows_asked_again: 10,
+        logs: 0,
+        logs_in_receipts: 0,
+        witnessed: true,
+    })
+}
+
+fn manifest(house: &House) -> Manifest {
+    serde_json::from_slice(&house.read("lake/silver/manifest.json")).unwrap()
+}
+
+#[test]
+fn a_day_with_an_audit_carries_its_level_and_a_day_without_does_not() {
+    let (one, two) = (Pool::one(), Pool::two());
+    let house = House::new(&[one.clone(), two.clone()]);
+    house.write_run(DAY, "2024-12-04");
+    for date in [DAY, "2024-12-04"] {
+        house.put_day(&one, date);
+        house.put_day(&two, date);
+    }
+    // The second CSU came later, in a scan that nobody audited.
+    let sampled = audit(&[&one], DAY, AuditLevel::Sampled);
+    house.put_audit(&sampled);
+    house.build(0);
+    let level = |csu: &str, date: &str, dataset: &str| {
+        let rows = house.rows("coverage");
+        let is_it = |row: &&Row| {
+            cells(row, ["csu", "dataset"]) == [csu, dataset] && cell(row, "date").starts_with(date)
+        };
+        cell(rows.iter().find(is_it).unwrap(), "audit_level").to_owned()
+    };
+    assert_eq!(level(one.csu, DAY, "liquidations"), "sampled");
+    assert_eq!(level(one.csu, DAY, "tvl"), "null");
+    assert_eq!(level(one.csu, "2024-12-04", "liquidations"), "null");
+    assert_eq!(level(two.csu, DAY, "liquidations"), "null");
+
+    // A better audit in the place of the first changes coverage and what the manifest says of it, and nothing else.
+    let before = house.silver();
+    let path = audit_path("ethereum", sampled.day.date);
+    let digest = |house: &House| Some(lake::digest::sha256_hex(&house.read(&path)));
+    assert_eq!(manifest(&house).inputs.get(path.trim_start_matches("lake/")).cloned(), digest(&house));
+    house.put_audit(&sampled.with(audit(&[&one, &two], DAY, AuditLevel::Receipts).scans.remove(0)));
+    house.build(0);
+    assert_eq!(manifest(&house).inputs.get(path.trim_start_matches("lake/")).cloned(), digest(&house));
+    for csu in [one.csu, two.csu] {
+        assert_eq!(level(csu, DAY, "liquidations"), "receipts");
+    }
+    let after = house.silver();
+    let changed: Vec<_> = after.iter().filter(|(path, sha256)| before.get(*path) != Some(sha256)).collect();
+    let changed: Vec<_> = changed.iter().map(|(path, _)| path.as_str()).collect();
+    assert_eq!(changed, ["silver/coverage/month=2024-12/part.parquet", "silver/manifest.json"]);
+}
+
+#[test]
+fn what_is_not_collected_has_no_level() {
+    let pool = Pool::one();
+    let house = House::new(std::slice::from_ref(&pool));
+    house.put_day(&pool, DAY);
+    house.put_audit(&audit(&[&pool], DAY, AuditLevel::TwoOperators));
+    let path = object(&pool, Dataset::Liquidations, DAY);
+    let whole = house.read(&path);
+    house.write(&path, &whole[..whole.len() / 2]);
+    house.build(1);
+    let covered = house.covered(pool.csu, "liquidations");
+    assert_eq!(cells(&covered, ["status", "audit_level"]), ["failed", "null"]);
+    std::fs::remove_file(house.path(&path)).unwrap();
+    house.build(1);
+    let covered = house.covered(pool.csu, "liquidations");
+    assert_eq!(cells(&covered, ["status", "audit_level"]), ["not_attempted", "null"]);
+}
+
+#[test]
+fn an_audit_of_no_use_is_named_and_nothing_of_its_day_is_lost() {
+    let pool = Pool::one();
+    let house = House::new(std::slice::from_ref(&pool));
+    house.put_day(&pool, DAY);
+    let logs = vec![pool.log(&liquidation(0xa1), DAY, 10, 5, 1)];
+    house.put_logs(&pool, DAY, &pool.liquidations(DAY, logs, &pool));
+    house.build(0);
+    let without = house.silver();
+
+    let sound = audit(&[&pool], DAY, AuditLevel::TwoOperators);
+    let bytes = sound.to_bytes().unwrap();
+    let text = String::from_utf8(bytes.clone()).unwrap();
+    let respelt = |change: fn(&mut Audit)| {
+        let mut audit = sound.clone();
+        change(&mut audit);
+        audit.to_bytes().unwrap()
+    };
+    let spoilt: [(Vec<u8>, &str); 8] = [
+        (bytes[..bytes.len() / 2].to_vec(), "it is cut off"),
+        (text.replace("two_operators", "receipts").into_bytes(), "it was changed after it was written"),
+        (pool.blocks(DAY).to_bytes().unwrap(), "its schema is `bronze.blocks/1`"),
+        (respelt(|audit| audit.day.chain = "silent".into()), "it is of chain `silent`"),
+        (respelt(|audit| audit.day.chain_id = 5), "it is of chain id `5`"),
+        (respelt(|audit| audit.day.date = "2024-12-04".parse().unwrap()), "it is of day `2024-12-04`"),
+        (respelt(|audit| audit.day.zone = "UTC".into()), "it is of zone `UTC`"),
+        (
+            respelt(|audit| (audit.scans[0].blocks, audit.scans[0].blocks_asked_again) = (7, 7)),
+            "it contradicts bronze/blocks/ethereum/2024-12-03.json: a scan is of 7 blocks, the day has 100",
+        ),
+    ];
+    let path = audit_path("ethereum", sound.day.date);
+    for (bytes, words) in spoilt {
+        house.write(&path, &bytes);
+        let stderr = house.build(1);
+        assert!(stderr.contains("of no use: 1\n"), "{stderr}");
+        assert!(stderr.contains(path.trim_start_matches("lake/")) && stderr.contains(words), "{stderr}");
+        assert!(stderr.contains("its day stands, without audit_level"), "{stderr}");
+        assert!(stderr.contains("2 tasks (2 collected)"), "{stderr}");
+        let covered = house.covered(pool.csu, "liquidations");
+        assert_eq!(cells(&covered, ["status", "reason", "audit_level"]), ["collected", "null", "null"]);
+        let mut silver = house.silver();
+        silver.insert("silver/manifest.json".into(), without["silver/manifest.json"].clone());
+        assert_eq!(silver, without, "{words}");
+    }
+    house.write(&path, &bytes);
+    house.build(0);
+    assert_eq!(cell(&house.covered(pool.csu, "liquidations"), "audit_level"), "two_operators");
+}
+
+#[test]
+fn the_manifest_names_the_audit_that_a_month_was_built_from() {
+    let house = large();
+    let pool = Pool::one();
+    house.put_audit(&audit(&[&pool], "2024-11-30", AuditLevel::OneSource));
+    house.build(0);
+    let first = house.silver();
+    let path = "bronze/audits/ethereum/2024-11-30.json";
+    let digest = manifest(&house).inputs[path].clone();
+    assert_eq!(digest, lake::digest::sha256_hex(&house.read(&format!("lake/{path}"))));
+
+    // November is left alone, so its coverage and the manifest still go by the audit that it was built from.
+    house.put_audit(&audit(&[&pool], "2024-11-30", AuditLevel::Receipts));
+    assert_eq!(house.transform(&["--from", "2024-12-01"]).status.code(), Some(0));
+    assert_eq!(house.silver(), first);
+    assert_eq!(manifest(&house).inputs[path], digest);
+    house.build(0);
+    assert_ne!(manifest(&house).inputs[path], digest);
 }
 
 #[test]
