@@ -1,12 +1,13 @@
 //! From a day to its blocks: the search for the first block at or after an instant, and its proof.
 
 use crate::rpc::pool::{Pool, PoolError};
+use crate::rpc::tally::Purpose;
 use lake::bronze::{DayBlocks, DayOfChain, Header};
 use lake::day::{DayWindow, Zone};
 use lake::registry::Chain;
 use lake::span::BlockSpan;
 use std::collections::HashMap;
-use tokio::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 /// Probes after which the search stops guessing and halves.
 const GUESSES: u32 = 16;
@@ -61,7 +62,7 @@ fn utc(seconds: i64) -> String {
 /// the chain begins at or after the instant.
 type Boundary = (Option<Header>, Header);
 
-/// Finds boundaries on one chain, asking for each header once.
+/// Finds boundaries on one chain. The pool asks for each header once.
 ///
 /// The probes for an instant depend on that instant, the final head and the registry's block time alone, never on what
 /// was looked for before: so a recording of one run answers any other.
@@ -69,13 +70,20 @@ pub struct Boundaries<'a> {
     pool: &'a Pool,
     chain: &'a Chain,
     head: Header,
-    headers: Mutex<HashMap<u64, Header>>,
+    proven: Mutex<HashMap<i64, Boundary>>,
 }
 
 impl<'a> Boundaries<'a> {
     /// A search below the final block `head`.
     pub fn new(pool: &'a Pool, chain: &'a Chain, head: Header) -> Self {
-        Self { pool, chain, head, headers: Mutex::new(HashMap::from([(head.number, head)])) }
+        Self { pool, chain, head, proven: Mutex::default() }
+    }
+
+    /// Takes up both boundaries of a day whose blocks are known: they need no search.
+    pub fn know(&self, blocks: &DayBlocks) {
+        let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
+        proven.insert(blocks.day.day_start, (blocks.before, blocks.first.unwrap_or(blocks.after)));
+        proven.insert(blocks.day.day_end, (blocks.last.or(blocks.before), blocks.after));
     }
 
     /// The blocks of a day, with both neighbours.
@@ -87,8 +95,8 @@ impl<'a> Boundaries<'a> {
             let (day, chain) = (window.day, self.chain.name.clone());
             return Err(BoundaryError::NotFinal { day, chain, end: window.end, head: self.head });
         }
-        let (before, first) = self.at(window.start).await?;
-        let (last, after) = self.at(window.end).await?;
+        let (before, first) = self.at(Purpose::Boundary, window.start).await?;
+        let (last, after) = self.at(Purpose::Boundary, window.end).await?;
         // Both searches meeting in one pair of blocks means that the day has none.
         let is_empty = first == after;
         Ok(DayBlocks {
@@ -116,34 +124,29 @@ impl<'a> Boundaries<'a> {
         if time(self.head) <= second {
             return Ok(None);
         }
-        let (_, first) = self.at(second).await?;
-        let (last, _) = self.at(second.saturating_add(1)).await?;
+        let (_, first) = self.at(Purpose::Witness, second).await?;
+        let (last, _) = self.at(Purpose::Witness, second.saturating_add(1)).await?;
         Ok(last.and_then(|last| BlockSpan::new(first.number, last.number).ok()))
     }
 
-    async fn at(&self, instant: i64) -> Result<Boundary, BoundaryError> {
-        let genesis = self.header(0).await?;
+    async fn at(&self, purpose: Purpose, instant: i64) -> Result<Boundary, BoundaryError> {
+        if let Some(boundary) = self.proven.lock().unwrap_or_else(PoisonError::into_inner).get(&instant) {
+            return Ok(*boundary);
+        }
+        // The chain's first block says as little of the day as its id does.
+        let genesis = self.pool.header(Purpose::Identity, 0).await?;
         if time(genesis) >= instant {
             return Ok((None, genesis));
         }
         let block_seconds = self.chain.block_seconds;
         let mut search = Search { low: genesis, high: self.head, instant, block_seconds, probes: 0 };
         while let Some(number) = search.next() {
-            let probe = self.header(number).await?;
+            let probe = self.pool.header(purpose, number).await?;
             search
                 .narrow(probe)
                 .map_err(|disorder| BoundaryError::Disorder { chain: self.chain.name.clone(), disorder })?;
         }
         Ok((Some(search.low), search.high))
-    }
-
-    async fn header(&self, number: u64) -> Result<Header, PoolError> {
-        if let Some(header) = self.headers.lock().await.get(&number) {
-            return Ok(*header);
-        }
-        let header = self.pool.header(number).await?;
-        self.headers.lock().await.insert(number, header);
-        Ok(header)
     }
 }
 

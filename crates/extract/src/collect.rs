@@ -2,30 +2,28 @@
 
 use crate::boundary::{Boundaries, BoundaryError};
 use crate::ledger::{self, Effort, Failure, Outcome};
-use crate::reads::Reader;
 use crate::report::{ChainProgress, Progress};
-use crate::rpc::pool::{Pool, PoolError, Scan};
+use crate::rpc::journal::Journal;
+use crate::rpc::pool::{Pool, PoolError};
 use crate::rpc::providers::Providers;
 use crate::rpc::recording::Recorder;
-use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt};
+use crate::rpc::tally::Asked;
 use lake::Lake;
 use lake::bronze::{
-    BronzeError, CallRecord, CsuOfDay, DayBlocks, DayOfChain, Header, LiquidationLogs, LogFilter, RawLog,
-    ReadsAtBlock, Record, TvlSnapshot,
+    BronzeError, CallRecord, CsuOfDay, DayBlocks, DayOfChain, Header, LiquidationLogs, ReadsAtBlock, Record,
+    TvlSnapshot,
 };
 use lake::day::{Day, DayWindow};
+use lake::ledger::LedgerEntry;
 use lake::path::{self, BronzeKey};
 use lake::registry::{Chain, Csu};
 use lake::run::Run;
-use lake::span::{BlockSpan, Coverage};
-use lake::status::{Dataset, Reason, Status};
-use protocols::{Answers, Call, Discovery, Family, Layout};
+use lake::span::BlockSpan;
+use lake::status::{AuditLevel, Dataset, Reason, Status};
+use protocols::{Family, Layout};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Steps of discovery after which a family is taken to be going in circles.
-const DISCOVERY_STEPS: usize = 16;
 /// A day so many seconds before the registry's day of deployment is before it, however rough that date is.
 const DEPLOYMENT_DATE_SLACK: i64 = 3 * 86_400;
 
@@ -41,6 +39,8 @@ pub struct Collector<'a> {
     pub recorder: Option<Arc<Recorder>>,
     /// Requests under way at once, a chain.
     pub at_once: usize,
+    /// How far scans are checked against other operators, where there are any.
+    pub audit: AuditLevel,
     /// Tells a person how far it is.
     pub progress: &'a Progress,
 }
@@ -50,8 +50,8 @@ pub struct Collector<'a> {
 pub struct Collected {
     /// Every task of the run.
     pub outcomes: Vec<Outcome>,
-    /// Requests sent, by endpoint label and method.
-    pub asked: BTreeMap<String, BTreeMap<String, u64>>,
+    /// What each endpoint was asked, by label.
+    pub asked: BTreeMap<String, Asked>,
     /// Endpoints that were left out, and why.
     pub warnings: Vec<String>,
     /// Chains that could not begin until a person changes something.
@@ -76,11 +76,21 @@ pub(crate) struct DayTasks<'a> {
 }
 
 /// A chain that is open for questions.
-struct OpenChain<'a> {
-    chain: &'a Chain,
-    pool: &'a Pool,
-    boundaries: Boundaries<'a>,
-    progress: &'a ChainProgress,
+pub(crate) struct OpenChain<'a> {
+    pub(crate) chain: &'a Chain,
+    pub(crate) pool: &'a Pool,
+    pub(crate) boundaries: Boundaries<'a>,
+    pub(crate) progress: &'a ChainProgress,
+}
+
+impl OpenChain<'_> {
+    /// So many blocks more are done, at what cost so far.
+    pub(crate) fn advance(&self, blocks: u64) {
+        let asked = self.pool.asked();
+        let units = asked.values().map(Asked::units).sum();
+        let again = asked.values().map(Asked::again).sum();
+        self.progress.advance(blocks, units, again);
+    }
 }
 
 /// Layouts of one CSU by the day at whose end they were found. A day uses the latest that is not later than itself, so
@@ -173,74 +183,173 @@ impl<'a> Collector<'a> {
     async fn chain(&self, chain: &'a Chain, units: Vec<Unit<'a>>) -> Collected {
         let (days, settled) = self.open_days(chain, &units).await;
         let mut collected = Collected { outcomes: settled, ..Collected::default() };
+        let unfinished = days.iter().map(|day| day.window.day).collect();
+        if let Err(error) = Journal::sweep(self.lake, &chain.name, &unfinished).await {
+            collected.warnings.push(error.to_string());
+        }
         if days.is_empty() {
             return collected;
         }
         collected.chains_tried = 1;
-        let pool =
-            Pool::open(chain, &self.providers.endpoints, &self.providers.left_out, self.recorder.clone())
-                .await;
-        let outcomes = match &pool {
+        let pool = match Pool::open(chain, self.providers, self.lake, self.recorder.clone()).await {
+            Ok(pool) => pool,
             Err(error) => {
-                let failure = Failure::from(error);
-                days.iter().flat_map(|day| fail_all(day, &failure)).collect()
+                collected.outcomes.extend(self.fail_days(&days, &Failure::from(&error)).await);
+                if error.is_configuration() {
+                    collected.unusable.push(error);
+                }
+                return collected;
             }
-            Ok(pool) => match pool.finalized(chain.finality_blocks).await {
-                Err(error) => {
-                    let failure = Failure::from(&error);
-                    days.iter().flat_map(|day| fail_all(day, &failure)).collect()
-                }
-                Ok(head) => {
-                    let progress = self.progress.chain(&chain.name, days.len());
-                    let boundaries = Boundaries::new(pool, chain, head);
-                    let open = OpenChain { chain, pool, boundaries, progress: &progress };
-                    self.days(&open, &days).await
-                }
-            },
         };
-        for outcome in &outcomes {
-            if let Err(error) = ledger::record(self.lake, outcome).await {
-                collected.warnings.push(error.to_string());
+        match pool.finalized(chain.finality_blocks).await {
+            Err(error) => collected.outcomes.extend(self.fail_days(&days, &Failure::from(&error)).await),
+            Ok(head) => {
+                let progress = self.progress.chain(&chain.name, days.len());
+                let boundaries = Boundaries::new(&pool, chain, head);
+                let open = OpenChain { chain, pool: &pool, boundaries, progress: &progress };
+                collected.outcomes.extend(self.days(&open, &units, days).await);
+                self.again_without_the_caught(&open, &units, &mut collected.outcomes).await;
             }
         }
-        collected.outcomes.extend(outcomes);
-        match pool {
-            Ok(pool) => {
-                collected.asked = pool.asked();
-                collected.warnings.extend(pool.warnings());
-            }
-            Err(error) if error.is_configuration() => collected.unusable.push(error),
-            Err(_) => {}
-        }
+        collected.asked = pool.asked();
+        collected.warnings.extend(pool.warnings());
+        self.keep_state(&pool).await;
         collected
     }
 
-    async fn days(&self, open: &OpenChain<'_>, days: &[DayTasks<'a>]) -> Vec<Outcome> {
-        let mut layouts: BTreeMap<&str, LayoutHistory> = BTreeMap::new();
-        for (unit, _) in days.iter().flat_map(|day| &day.tasks) {
-            if !layouts.contains_key(unit.csu.id.as_str()) {
-                layouts.insert(&unit.csu.id, self.remembered_layouts(unit.csu).await);
-            }
-        }
-        let mut outcomes = Vec::new();
-        for day in days {
-            open.progress.begin_day(day.window.day);
-            let done = self.day(open, day, &mut layouts).await;
-            open.progress.end_day(day.window.day, &done);
-            for purse in self.providers.purses() {
-                if let Err(error) = purse.keep(self.lake).await {
-                    tracing::warn!("{error}");
-                }
-            }
-            outcomes.extend(done);
-        }
-        for (csu, history) in layouts {
-            // Only a memory: what is not saved is found again.
-            if let Err(error) = self.lake.replace_json(&path::layout_cache(csu), &history).await {
+    /// Keeps what was spent and what was learned. Both are memories: what cannot be written is told, and no more.
+    async fn keep_state(&self, pool: &Pool) {
+        for purse in self.providers.purses() {
+            if let Err(error) = purse.keep().await {
                 tracing::warn!("{error}");
             }
         }
+        if let Err(error) = pool.keep(self.lake).await {
+            tracing::warn!("{error}");
+        }
+    }
+
+    async fn fail_days(&self, days: &[DayTasks<'a>], failure: &Failure) -> Vec<Outcome> {
+        let outcomes: Vec<Outcome> = days.iter().flat_map(|day| fail_all(day, failure)).collect();
+        self.record(&outcomes).await;
         outcomes
+    }
+
+    /// The ledger is a memory: what cannot be written there is told, and no more.
+    async fn record(&self, outcomes: &[Outcome]) {
+        for outcome in outcomes {
+            if let Err(error) = ledger::record(self.lake, outcome).await {
+                tracing::warn!("{error}");
+            }
+        }
+    }
+
+    /// Collects the days of a chain, one after the other. Each is looked at again when its turn comes: another run on the
+    /// lake may have finished it.
+    async fn days(&self, open: &OpenChain<'_>, units: &[Unit<'a>], days: Vec<DayTasks<'a>>) -> Vec<Outcome> {
+        let mut layouts: BTreeMap<&str, LayoutHistory> = BTreeMap::new();
+        for unit in units {
+            layouts.insert(&unit.csu.id, self.remembered_layouts(unit.csu).await);
+        }
+        let mut outcomes = Vec::new();
+        for mut day in days {
+            let date = day.window.day;
+            let mut done = Vec::new();
+            let mut open_tasks = Vec::new();
+            for (unit, dataset) in std::mem::take(&mut day.tasks) {
+                match self.standing(open.chain, unit.csu, day.window, dataset).await {
+                    Standing::Open => open_tasks.push((unit, dataset)),
+                    Standing::Settled(outcome) => done.push(outcome),
+                }
+            }
+            day.tasks = open_tasks;
+            open.progress.begin_day(date);
+            let known = layouts.clone();
+            match Journal::open(self.lake, &open.chain.name, date).await {
+                Err(error) => done.extend(fail_all(&day, &Failure::from(error))),
+                Ok(journal) => {
+                    open.pool.begin(journal);
+                    done.extend(self.day(open, &day, &mut layouts).await);
+                }
+            }
+            self.record(&done).await;
+            for (csu, history) in layouts.iter().filter(|(csu, history)| known.get(*csu) != Some(*history)) {
+                // Only a memory: what is not saved is found again.
+                if let Err(error) = self.lake.replace_json(&path::layout_cache(csu), history).await {
+                    tracing::warn!("{error}");
+                }
+            }
+            self.keep_state(open.pool).await;
+            // Answers that contradict each other must not be believed again; those of an unfinished day are worth keeping.
+            let is_contradicted = done.iter().any(|outcome| outcome.reason == Some(Reason::BadAnswer));
+            if let Some(journal) = open.pool.journal()
+                && (is_contradicted || done.iter().all(Outcome::is_done))
+                && let Err(error) = journal.close().await
+            {
+                tracing::warn!("{error}");
+            }
+            open.progress.end_day(date, &done);
+            outcomes.extend(done);
+        }
+        outcomes
+    }
+
+    /// Collects again, without the endpoints that were caught, what rests on their answers: days of this run whose objects
+    /// were written before, by this or by an earlier run.
+    async fn again_without_the_caught(
+        &self,
+        open: &OpenChain<'_>,
+        units: &[Unit<'a>],
+        outcomes: &mut Vec<Outcome>,
+    ) {
+        let mut known: BTreeSet<String> = BTreeSet::new();
+        loop {
+            let caught = open.pool.distrusted().into_iter().map(|refusal| refusal.label);
+            let caught: BTreeSet<String> = caught.filter(|label| !known.contains(label)).collect();
+            if caught.is_empty() {
+                return;
+            }
+            known.extend(caught.iter().cloned());
+            let doubtful = self.resting_on(&caught, outcomes).await;
+            if doubtful.is_empty() {
+                continue;
+            }
+            for (csu, date, dataset) in &doubtful {
+                let path = BronzeKey::of(*dataset, csu, *date).path();
+                if let Err(error) = self.lake.delete(&path).await {
+                    tracing::warn!("{error}");
+                }
+            }
+            let is_doubtful =
+                |csu: &str, date: Day, set: Dataset| doubtful.contains(&(csu.to_owned(), date, set));
+            let (mut days, _) = self.open_days(open.chain, units).await;
+            for day in &mut days {
+                let date = day.window.day;
+                day.tasks.retain(|(unit, set)| is_doubtful(&unit.csu.id, date, *set));
+                day.awaiting_blocks.clear();
+            }
+            days.retain(|day| !day.tasks.is_empty());
+            outcomes.retain(|outcome| !is_doubtful(&outcome.csu, outcome.date, outcome.dataset));
+            outcomes.extend(self.days(open, units, days).await);
+        }
+    }
+
+    /// Collected tasks that rest on the word of these endpoints, as the ledger remembers.
+    async fn resting_on(
+        &self,
+        labels: &BTreeSet<String>,
+        outcomes: &[Outcome],
+    ) -> BTreeSet<(String, Day, Dataset)> {
+        let mut doubtful = BTreeSet::new();
+        for outcome in outcomes.iter().filter(|outcome| outcome.status == Status::Collected) {
+            let path = path::ledger_entry(outcome.dataset, &outcome.csu, outcome.date);
+            let Ok(Some(bytes)) = self.lake.get(&path).await else { continue };
+            let Ok(entry) = serde_json::from_slice::<LedgerEntry>(&bytes) else { continue };
+            if entry.endpoints.iter().any(|label| labels.contains(label)) {
+                doubtful.insert((outcome.csu.clone(), outcome.date, outcome.dataset));
+            }
+        }
+        doubtful
     }
 
     async fn day(
@@ -249,6 +358,9 @@ impl<'a> Collector<'a> {
         day: &DayTasks<'a>,
         layouts: &mut BTreeMap<&'a str, LayoutHistory>,
     ) -> Vec<Outcome> {
+        if day.tasks.is_empty() && day.awaiting_blocks.is_empty() {
+            return Vec::new();
+        }
         let blocks = match self.day_blocks(open, day.window).await {
             Ok(blocks) => blocks,
             Err(failure) => return fail_all(day, &failure),
@@ -356,6 +468,14 @@ impl<'a> Collector<'a> {
         if let Some(blocks) = self.stored_blocks(open.chain, window).await? {
             return Ok(blocks);
         }
+        // Neighbouring days share a boundary, and theirs is proven.
+        for day in [window.day.previous(), window.day.next()] {
+            if let Ok(window) = self.run.zone.window(day)
+                && let Ok(Some(blocks)) = self.stored_blocks(open.chain, window).await
+            {
+                open.boundaries.know(&blocks);
+            }
+        }
         let key = BronzeKey::Blocks { chain: open.chain.name.clone(), date: window.day };
         let blocks =
             open.boundaries.of_day(window, &self.run.zone).await.map_err(|error| failure_of(&error))?;
@@ -363,284 +483,14 @@ impl<'a> Collector<'a> {
         Ok(blocks)
     }
 
-    async fn write(&self, key: &BronzeKey, record: &impl Record) -> Result<(), Failure> {
+    pub(crate) async fn write(&self, key: &BronzeKey, record: &impl Record) -> Result<(), Failure> {
         let bytes = record.to_bytes().map_err(|error: BronzeError| Failure::new(Reason::BadAnswer, error))?;
         self.lake.put_once(&key.path(), bytes).await?;
         Ok(())
     }
 
-    /// One batch of view calls for all the CSUs, at the snapshot block.
-    async fn snapshots(
-        &self,
-        work: &DayWork<'_>,
-        units: &[Unit<'a>],
-        layouts: &mut BTreeMap<&'a str, LayoutHistory>,
-        confirmed: &mut BTreeMap<&'a str, Layout>,
-    ) -> Vec<Outcome> {
-        let reader = Reader::new(work.open.pool, work.open.chain);
-        let mut outcomes = Vec::new();
-        let unfinished = |unit: &Unit<'_>, failure: &Failure| {
-            Outcome::unfinished(&unit.csu.id, work.day.date, Dataset::Tvl, failure, Effort::default())
-        };
-        let mut planned: Vec<(Unit<'a>, Layout, Vec<Call>)> = Vec::new();
-        for unit in units {
-            match self.layout_for(work, &reader, *unit, layouts).await {
-                Ok(layout) => {
-                    let calls = unit.family.snapshot(unit.csu, &layout);
-                    planned.push((*unit, layout, calls));
-                }
-                Err(failure) => outcomes.push(unfinished(unit, &failure)),
-            }
-        }
-        let all_calls = planned.iter().flat_map(|(_, _, calls)| calls.iter().cloned()).collect();
-        let mut answers = match reader.read(all_calls, work.last.number).await {
-            Ok(answers) => answers.into_iter(),
-            Err(error) => {
-                let failure = Failure::from(&error);
-                outcomes.extend(planned.iter().map(|(unit, _, _)| unfinished(unit, &failure)));
-                return outcomes;
-            }
-        };
-        for (unit, layout, calls) in planned {
-            let records = answers.by_ref().take(calls.len()).collect();
-            let reads = ReadsAtBlock { block: work.last, calls: records };
-            let again = |layout: &Layout| unit.family.snapshot(unit.csu, layout);
-            let written = match confirm(&reader, unit, layout, reads, again).await {
-                Ok((layout, reads)) => {
-                    remember(layouts.entry(&unit.csu.id).or_default(), work.day.date, &layout);
-                    confirmed.insert(&unit.csu.id, layout);
-                    let effort = Effort { endpoints: reader.labels(), ..effort_of(&[&reads]) };
-                    let record = TvlSnapshot { of: csu_of_day(unit.csu, work.day.clone()), reads };
-                    let key = BronzeKey::of(Dataset::Tvl, &unit.csu.id, work.day.date);
-                    self.write(&key, &record).await.map(|()| effort)
-                }
-                Err(failure) => Err(failure),
-            };
-            outcomes.push(match written {
-                Ok(effort) => collected(unit.csu, work.day.date, Dataset::Tvl, effort),
-                Err(failure) => unfinished(&unit, &failure),
-            });
-        }
-        outcomes
-    }
-
-    /// The layout for a snapshot: the latest known for the day, or found at the snapshot block.
-    async fn layout_for(
-        &self,
-        work: &DayWork<'_>,
-        reader: &Reader<'_>,
-        unit: Unit<'a>,
-        layouts: &BTreeMap<&'a str, LayoutHistory>,
-    ) -> Result<Layout, Failure> {
-        let known =
-            layouts.get(unit.csu.id.as_str()).and_then(|history| history.range(..=work.day.date).next_back());
-        match known {
-            Some((_, layout)) => Ok(layout.clone()),
-            None => discover(reader, unit, work.last, Vec::new()).await,
-        }
-    }
-
-    /// One log scan for all the CSUs, then the oracle reads at the blocks that hold a log.
-    async fn liquidations(
-        &self,
-        work: &DayWork<'_>,
-        units: &[Unit<'a>],
-        confirmed: &BTreeMap<&'a str, Layout>,
-    ) -> Vec<Outcome> {
-        let reader = Reader::new(work.open.pool, work.open.chain);
-        let mut outcomes = Vec::new();
-        let mut planned: Vec<(Unit<'a>, Layout, LogFilter)> = Vec::new();
-        for unit in units {
-            let layout = match confirmed.get(unit.csu.id.as_str()) {
-                Some(layout) => Ok(layout.clone()),
-                None => {
-                    discover(&reader, *unit, work.last, self.stored_calls(unit.csu, work.day.date).await)
-                        .await
-                }
-            };
-            match layout {
-                Ok(layout) => {
-                    let filter = unit.family.filter(unit.csu, &[&layout]);
-                    planned.push((*unit, layout, filter));
-                }
-                Err(failure) => outcomes.push(Outcome::unfinished(
-                    &unit.csu.id,
-                    work.day.date,
-                    Dataset::Liquidations,
-                    &failure,
-                    Effort::default(),
-                )),
-            }
-        }
-        if planned.is_empty() {
-            return outcomes;
-        }
-        let filter = LogFilter::union(planned.iter().map(|(_, _, filter)| filter));
-        let witness = match self.witness(work, &planned).await {
-            Ok(witness) => witness,
-            Err(failure) => {
-                outcomes.extend(planned.iter().map(|(unit, _, _)| {
-                    let set = Dataset::Liquidations;
-                    Outcome::unfinished(&unit.csu.id, work.day.date, set, &failure, Effort::default())
-                }));
-                return outcomes;
-            }
-        };
-        work.open.progress.begin_scan(work.span.count());
-        let scan = loop {
-            let advance = |blocks| work.open.progress.advance(blocks);
-            let mut scan = work.open.pool.scan(&filter, work.span, self.at_once, advance).await;
-            // Each round without success leaves one endpoint fewer, so the rounds end.
-            match &witness {
-                Some((filter, span)) if scan.failure.is_none() => {
-                    match work.open.pool.have_logs(&scan.endpoints, filter, *span).await {
-                        Ok(true) => break scan,
-                        Ok(false) => {}
-                        Err(error) => {
-                            // Unproven: none of its blocks counts as read.
-                            scan.covered = Coverage::default();
-                            scan.failure = Some(error);
-                            break scan;
-                        }
-                    }
-                }
-                _ => break scan,
-            }
-        };
-        let read = match scan_failure(&scan, work.span) {
-            None => self.event_reads(work, &reader, &planned, &scan.logs).await,
-            Some(failure) => Err(failure),
-        };
-        let scanned = Effort {
-            blocks_expected: Some(work.span.count()),
-            blocks_scanned: Some(scan.covered.count()),
-            endpoints: scan.endpoints.union(&reader.labels()).cloned().collect(),
-            ..Effort::default()
-        };
-        for (unit, _, filter) in planned {
-            let result = match &read {
-                Err(failure) => Err((failure.clone(), scanned.clone())),
-                Ok(reads) => match reads.get(unit.csu.id.as_str()) {
-                    Some(Err(failure)) => Err((failure.clone(), scanned.clone())),
-                    reads => {
-                        let reads = reads.and_then(|reads| reads.as_ref().ok()).cloned().unwrap_or_default();
-                        let asked = effort_of(&reads.iter().collect::<Vec<_>>());
-                        let effort = Effort {
-                            calls_planned: asked.calls_planned,
-                            calls_ok: asked.calls_ok,
-                            ..scanned.clone()
-                        };
-                        let record = LiquidationLogs {
-                            of: csu_of_day(unit.csu, work.day.clone()),
-                            blocks: Some(work.span),
-                            logs: scan.logs.iter().filter(|log| filter.matches(log)).cloned().collect(),
-                            filter,
-                            scanned: scan.covered.clone(),
-                            reads,
-                        };
-                        let key = BronzeKey::of(Dataset::Liquidations, &unit.csu.id, work.day.date);
-                        match self.write(&key, &record).await {
-                            Ok(()) => Ok(effort),
-                            Err(failure) => Err((failure, effort)),
-                        }
-                    }
-                },
-            };
-            outcomes.push(match result {
-                Ok(effort) => collected(unit.csu, work.day.date, Dataset::Liquidations, effort),
-                Err((failure, effort)) => {
-                    Outcome::unfinished(&unit.csu.id, work.day.date, Dataset::Liquidations, &failure, effort)
-                }
-            });
-        }
-        outcomes
-    }
-
-    /// Where a log must be, by the word of a CSU's own state at the end of the day: an empty answer is no evidence, but an
-    /// endpoint that has this one holds the day's logs. `None` when nothing was touched that day, or no snapshot is there.
-    async fn witness(
-        &self,
-        work: &DayWork<'_>,
-        planned: &[(Unit<'a>, Layout, LogFilter)],
-    ) -> Result<Option<(LogFilter, BlockSpan)>, Failure> {
-        let since = u64::try_from(work.day.day_start).unwrap_or(0);
-        for (unit, _, _) in planned {
-            let reads =
-                ReadsAtBlock { block: work.last, calls: self.stored_calls(unit.csu, work.day.date).await };
-            if let Some(witness) = unit.family.witness(unit.csu, &reads, since) {
-                let blocks = work.open.boundaries.blocks_at(witness.timestamp).await;
-                return Ok(blocks.map_err(|error| failure_of(&error))?.map(|span| (witness.filter, span)));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Oracle reads at every block that holds a log, by CSU. One batch a block, for all CSUs with a log in it.
-    async fn event_reads(
-        &self,
-        work: &DayWork<'_>,
-        reader: &Reader<'_>,
-        planned: &[(Unit<'a>, Layout, LogFilter)],
-        logs: &[RawLog],
-    ) -> Result<EventReads<'a>, Failure> {
-        let blocks: BTreeSet<u64> = logs
-            .iter()
-            .filter(|log| planned.iter().any(|(_, _, filter)| filter.matches(log)))
-            .map(|log| log.block_number)
-            .collect();
-        work.open.progress.begin_reads(blocks.len() as u64);
-        let at_block = |number: u64| async move {
-            let header = work.open.pool.header(number).await.map_err(|error| Failure::from(&error))?;
-            let here = || logs.iter().filter(move |log| log.block_number == number);
-            if let Some(log) = here().find(|log| log.block_hash != header.hash) {
-                let message = format!(
-                    "block {number} has hash {} in its header and {} in its logs\nhint: endpoints disagree; run again",
-                    header.hash, log.block_hash
-                );
-                return Err(Failure::new(Reason::BadAnswer, message));
-            }
-            let plans: Vec<(Unit<'a>, &Layout, Vec<&RawLog>, Vec<Call>)> = planned
-                .iter()
-                .filter_map(|(unit, layout, filter)| {
-                    let own: Vec<&RawLog> = here().filter(|log| filter.matches(log)).collect();
-                    let calls = unit.family.event_reads(unit.csu, layout, &own);
-                    (!own.is_empty()).then_some((*unit, layout, own, calls))
-                })
-                .collect();
-            let all_calls = plans.iter().flat_map(|(_, _, _, calls)| calls.iter().cloned()).collect();
-            let mut answers =
-                reader.read(all_calls, number).await.map_err(|error| Failure::from(&error))?.into_iter();
-            let mut reads = Vec::new();
-            for (unit, layout, own, calls) in plans {
-                let records = answers.by_ref().take(calls.len()).collect();
-                let asked = ReadsAtBlock { block: header, calls: records };
-                let again = |layout: &Layout| unit.family.event_reads(unit.csu, layout, &own);
-                let confirmed = confirm(reader, unit, layout.clone(), asked, again).await;
-                reads.push((unit.csu.id.as_str(), confirmed.map(|(_, reads)| reads)));
-            }
-            work.open.progress.advance(1);
-            Ok(reads)
-        };
-        let mut by_csu: EventReads<'a> = BTreeMap::new();
-        // Boxed: the compiler cannot name the lifetimes of a stream of borrowing futures otherwise.
-        let tasks: Vec<BoxFuture<'_, Result<ReadsOfBlock<'a>, Failure>>> =
-            blocks.into_iter().map(|number| at_block(number).boxed()).collect();
-        let mut groups = futures::stream::iter(tasks).buffered(self.at_once.max(1));
-        while let Some(group) = groups.next().await {
-            for (csu, reads) in group? {
-                let all = by_csu.entry(csu).or_insert_with(|| Ok(Vec::new()));
-                match (all.as_mut(), reads) {
-                    (Ok(all), Ok(reads)) => all.push(reads),
-                    (Ok(_), Err(failure)) => *all = Err(failure),
-                    (Err(_), _) => {}
-                }
-            }
-        }
-        Ok(by_csu)
-    }
-
     /// The calls of the day's stored snapshot, from which the layout of that block can be told without asking again.
-    async fn stored_calls(&self, csu: &Csu, date: Day) -> Vec<CallRecord> {
+    pub(crate) async fn stored_calls(&self, csu: &Csu, date: Day) -> Vec<CallRecord> {
         let key = BronzeKey::of(Dataset::Tvl, &csu.id, date);
         match self.lake.get(&key.path()).await {
             Ok(Some(bytes)) => {
@@ -659,96 +509,20 @@ impl<'a> Collector<'a> {
     }
 }
 
-/// Reads at event blocks by CSU, or why a CSU has none.
-type EventReads<'a> = BTreeMap<&'a str, Result<Vec<ReadsAtBlock>, Failure>>;
-
-/// Reads at one event block by CSU.
-type ReadsOfBlock<'a> = Vec<(&'a str, Result<ReadsAtBlock, Failure>)>;
-
 enum Standing {
     Settled(Outcome),
     Open,
 }
 
 /// One day of an open chain, with its blocks.
-struct DayWork<'w> {
-    open: &'w OpenChain<'w>,
-    day: &'w DayOfChain,
-    span: BlockSpan,
-    last: Header,
+pub(crate) struct DayWork<'w> {
+    pub(crate) open: &'w OpenChain<'w>,
+    pub(crate) day: &'w DayOfChain,
+    pub(crate) span: BlockSpan,
+    pub(crate) last: Header,
 }
 
-/// Keeps a layout from this day on, unless the day would use the same one anyway.
-fn remember(history: &mut LayoutHistory, day: Day, layout: &Layout) {
-    if history.range(..=day).next_back().is_none_or(|(_, known)| known != layout) {
-        history.insert(day, layout.clone());
-    }
-}
-
-/// Asks a family's discovery questions at a block until it has the layout, beginning with answers already there.
-async fn discover(
-    reader: &Reader<'_>,
-    unit: Unit<'_>,
-    block: Header,
-    mut answers: Vec<CallRecord>,
-) -> Result<Layout, Failure> {
-    for _ in 0..DISCOVERY_STEPS {
-        let step = unit.family.discover(unit.csu, &Answers::new(&answers));
-        match step.map_err(|error| Failure::new(Reason::DiscoveryFailed, error))? {
-            Discovery::Found(layout) => return Ok(layout),
-            Discovery::Ask(calls) => {
-                answers
-                    .extend(reader.read(calls, block.number).await.map_err(|error| Failure::from(&error))?);
-            }
-        }
-    }
-    let message = format!("no layout after {DISCOVERY_STEPS} steps at block {}", block.number);
-    Err(Failure::new(Reason::DiscoveryFailed, message))
-}
-
-/// The reads, if they confirm the layout they were planned with; else the layout as it is at their block, and the reads
-/// planned anew.
-async fn confirm(
-    reader: &Reader<'_>,
-    unit: Unit<'_>,
-    layout: Layout,
-    reads: ReadsAtBlock,
-    plan: impl Fn(&Layout) -> Vec<Call>,
-) -> Result<(Layout, ReadsAtBlock), Failure> {
-    let drift = match unit.family.confirm(unit.csu, &layout, &Answers::new(&reads.calls)) {
-        Ok(()) => return Ok((layout, reads)),
-        Err(drift) => drift,
-    };
-    tracing::info!("{}: {drift}; listing its contracts again at block {}", unit.csu.id, reads.block.number);
-    let layout = discover(reader, unit, reads.block, Vec::new()).await?;
-    let calls =
-        reader.read(plan(&layout), reads.block.number).await.map_err(|error| Failure::from(&error))?;
-    let reads = ReadsAtBlock { block: reads.block, calls };
-    unit.family.confirm(unit.csu, &layout, &Answers::new(&reads.calls)).map_err(|drift| {
-        let message =
-            format!("block {}: {drift}, although they were listed at this very block", reads.block.number);
-        Failure::new(Reason::BadAnswer, message)
-    })?;
-    Ok((layout, reads))
-}
-
-fn scan_failure(scan: &Scan, span: BlockSpan) -> Option<Failure> {
-    if scan.covered.is_exactly(span) {
-        return None;
-    }
-    let missing = scan.covered.missing_in(span);
-    let spans: Vec<String> = missing.iter().take(3).map(ToString::to_string).collect();
-    let more = missing.len().saturating_sub(spans.len());
-    let why = scan.failure.as_ref().map_or_else(String::new, |error| format!(": {error}"));
-    let reason = match &scan.failure {
-        Some(error) if scan.covered.count() == 0 => error.reason(),
-        _ => Reason::BlocksMissing,
-    };
-    let more = if more == 0 { String::new() } else { format!(" and {more} more spans") };
-    Some(Failure::new(reason, format!("blocks {}{more} were not scanned{why}", spans.join(", "))))
-}
-
-fn failure_of(error: &BoundaryError) -> Failure {
+pub(crate) fn failure_of(error: &BoundaryError) -> Failure {
     match error {
         BoundaryError::Pool(pool) => Failure::from(pool),
         BoundaryError::NotFinal { .. } => Failure::new(Reason::NotFinal, error),
@@ -769,11 +543,11 @@ fn without_blocks(outcome: &Outcome, failure: &Failure) -> Outcome {
     Outcome::unfinished(&outcome.csu, outcome.date, outcome.dataset, failure, Effort::default())
 }
 
-fn collected(csu: &Csu, date: Day, dataset: Dataset, effort: Effort) -> Outcome {
+pub(crate) fn collected(csu: &Csu, date: Day, dataset: Dataset, effort: Effort) -> Outcome {
     Outcome { effort: Some(effort), ..Outcome::settled(&csu.id, date, dataset, Status::Collected) }
 }
 
-fn effort_of(reads: &[&ReadsAtBlock]) -> Effort {
+pub(crate) fn effort_of(reads: &[&ReadsAtBlock]) -> Effort {
     let calls = || reads.iter().flat_map(|reads| &reads.calls);
     Effort {
         calls_planned: calls().count() as u64,
@@ -782,7 +556,7 @@ fn effort_of(reads: &[&ReadsAtBlock]) -> Effort {
     }
 }
 
-fn csu_of_day(csu: &Csu, day: DayOfChain) -> CsuOfDay {
+pub(crate) fn csu_of_day(csu: &Csu, day: DayOfChain) -> CsuOfDay {
     CsuOfDay { csu: csu.id.clone(), family: csu.family.clone(), entry: csu.entry, day }
 }
 

@@ -9,7 +9,7 @@ use extract::rpc::recording::Recorder;
 use lake::Lake;
 use lake::day::Day;
 use lake::run::{Overrides, Run};
-use lake::status::Reason;
+use lake::status::{AuditLevel, Reason};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -64,6 +64,9 @@ struct RunArgs {
     /// Requests under way at once on each chain.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: u16,
+    /// How far log scans are checked against other operators: one_source, sampled, two_operators or receipts.
+    #[arg(long, value_name = "LEVEL", default_value = "sampled")]
+    audit: AuditLevel,
     /// Keep every exchange in FILE, besides those that are there, for endpoints with `url = "replay:FILE"` to answer from.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
@@ -130,6 +133,7 @@ async fn plan(args: RunArgs) -> anyhow::Result<ExitCode> {
         providers: &providers,
         recorder: None,
         at_once: usize::from(args.jobs),
+        audit: args.audit,
         progress: &progress,
     };
     let plan = collector.plan().await;
@@ -152,8 +156,10 @@ async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         providers: &providers,
         recorder: recorder.clone(),
         at_once: usize::from(args.jobs),
+        audit: args.audit,
         progress: &progress,
     };
+    let plan = collector.plan().await;
     let collected = tokio::select! {
         collected = collector.collect() => collected,
         () = interrupted() => {
@@ -164,14 +170,14 @@ async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     if let (Some(recorder), Some(file)) = (recorder, &args.record) {
         recorder.save(file)?;
     }
-    let summary = Summary::new(&run.name, lake.location(), &collected);
+    let summary = Summary::new(&run.name, lake.location(), &collected, &plan);
     lake.replace_json(&lake::path::run_report(&run.name), &summary).await?;
     eprint!("{}", summary.in_words());
     if args.json {
         println!("{}", serde_json::to_string_pretty(&summary)?);
     }
     for purse in providers.purses() {
-        purse.keep(&lake).await?;
+        purse.keep().await?;
     }
     let is_out_of_budget = summary.unfinished.iter().any(|task| task.reason == Some(Reason::Budget));
     let could_not_run = !collected.unusable.is_empty() && collected.unusable.len() == collected.chains_tried;

@@ -6,18 +6,24 @@
 
 use crate::collect::{Collector, DayTasks, LayoutHistory};
 use crate::reads::CALLS_PER_BATCH;
+use crate::rpc::budget::Purse;
+use crate::rpc::profile::Profile;
 use crate::rpc::providers::EndpointConfig;
+use crate::rpc::route::seconds_per_block;
+use crate::rpc::tally::Purpose;
+use crate::rpc::trust::samples;
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use lake::bronze::{DayBlocks, Record};
 use lake::path::BronzeKey;
 use lake::registry::Chain;
-use lake::status::Dataset;
+use lake::status::{AuditLevel, Dataset};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 /// Headers that the search for one boundary reads on a chain of even pace (measured in `boundary`'s tests).
-const HEADERS_PER_BOUNDARY: u64 = 6;
+const HEADERS_PER_BOUNDARY: u64 = 5;
 /// Steps in which a family's contracts are listed for the first time.
 const DISCOVERY_CALLS: u64 = 3;
 
@@ -45,6 +51,8 @@ pub struct PlanRow {
     pub days: usize,
     /// Label of the endpoint.
     pub endpoint: String,
+    /// What they are for.
+    pub purpose: Purpose,
     /// Method.
     pub method: &'static str,
     /// Requests.
@@ -76,7 +84,6 @@ impl Collector<'_> {
     /// What the run will ask. Nothing is sent.
     pub async fn plan(&self) -> Plan {
         let mut plan = Plan::default();
-        let mut spends: BTreeMap<&str, u64> = BTreeMap::new();
         for (chain, units) in self.units_by_chain().0 {
             let (days, settled) = self.open_days(chain, &units).await;
             for outcome in settled {
@@ -86,66 +93,88 @@ impl Collector<'_> {
             if days.is_empty() {
                 continue;
             }
-            let endpoints: Vec<&EndpointConfig> =
-                self.providers.endpoints.iter().filter(|endpoint| endpoint.chain == chain.name).collect();
-            // Headers and calls go to the most trusted, log scans to the widest: as in `rpc::pool`.
-            let widest = endpoints
-                .iter()
-                .copied()
-                .reduce(|best, next| if next.log_window > best.log_window { next } else { best });
-            let (Some(first), Some(widest)) = (endpoints.first().copied(), widest) else {
+            let endpoints: Vec<Offer<'_>> = self.offers(chain).await;
+            if endpoints.is_empty() {
                 let keys = self.providers.left_out.iter().filter(|row| row.chain == chain.name);
                 plan.without_endpoint
                     .insert(chain.name.clone(), keys.map(|row| row.variable.clone()).collect());
                 continue;
-            };
-            let mut add = |endpoint: &'_ EndpointConfig, method, calls: u64| {
-                if calls == 0 {
-                    return;
-                }
-                let cost = endpoint.purse.as_ref().map_or(0, |purse| purse.tariff().cost(method));
+            }
+            for (offer, purpose, method, calls) in self.requests(chain, &days, &endpoints).await {
+                let tariff = offer.config.purse.as_ref().map(|purse| purse.tariff());
                 plan.rows.push(PlanRow {
                     chain: chain.name.clone(),
                     days: days.len(),
-                    endpoint: endpoint.label.clone(),
+                    endpoint: offer.config.label.clone(),
+                    purpose,
                     method,
                     calls,
-                    units: calls * u64::from(cost),
-                    unit: endpoint.purse.as_ref().map_or(String::new(), |purse| purse.tariff().unit.clone()),
+                    units: calls * tariff.map_or(0, |tariff| u64::from(tariff.cost(method))),
+                    unit: tariff.map_or(String::new(), |tariff| tariff.unit.clone()),
                 });
-            };
-            for endpoint in &endpoints {
-                add(endpoint, "eth_chainId", 1);
             }
-            let asked = self.requests(chain, &days, widest.log_window).await;
-            add(first, "eth_getBlockByNumber", asked.headers);
-            add(first, "eth_call", asked.calls);
-            add(widest, "eth_getLogs", asked.logs);
         }
-        for row in &plan.rows {
+        plan.purses = self.purse_plans(&plan.rows);
+        plan
+    }
+
+    /// The chain's endpoints, with what earlier runs learned of them.
+    async fn offers(&self, chain: &Chain) -> Vec<Offer<'_>> {
+        let now = self.providers.clock.timestamp();
+        let mut offers = Vec::new();
+        for config in self.providers.endpoints.iter().filter(|config| config.chain == chain.name) {
+            let kept = self.lake.get(&lake::path::endpoint_profile(&config.label)).await.ok().flatten();
+            let profile = kept.and_then(|bytes| serde_json::from_slice::<Profile>(&bytes).ok());
+            let profile = profile.unwrap_or_default().without_stale_limits(now);
+            let window = profile.log_window.map_or(config.log_window, |learned| learned.value).max(1);
+            offers.push(Offer { config, window });
+        }
+        offers
+    }
+
+    fn purse_plans(&self, rows: &[PlanRow]) -> Vec<PursePlan> {
+        let mut spends: BTreeMap<&str, u64> = BTreeMap::new();
+        for row in rows {
             let endpoint = self.providers.endpoints.iter().find(|endpoint| endpoint.label == row.endpoint);
             if let Some(purse) = endpoint.and_then(|endpoint| endpoint.purse.as_ref()) {
                 *spends.entry(purse.name()).or_default() += row.units;
             }
         }
-        for purse in self.providers.purses() {
-            if let Some(&units) = spends.get(purse.name()) {
-                plan.purses.push(PursePlan {
-                    purse: purse.name().to_owned(),
-                    units,
-                    unit: purse.tariff().unit.clone(),
-                    hours: units as f64 / purse.tariff().pace() / 3_600.0,
-                    spent: purse.spent(),
-                    of_month: purse.tariff().units_per_month,
-                });
-            }
-        }
-        plan
+        let plan = |purse: &Arc<Purse>| {
+            let units = *spends.get(purse.name())?;
+            Some(PursePlan {
+                purse: purse.name().to_owned(),
+                units,
+                unit: purse.tariff().unit.clone(),
+                hours: units as f64 / purse.tariff().pace() / 3_600.0,
+                spent: purse.spent(),
+                of_month: purse.tariff().units_per_month,
+            })
+        };
+        self.providers.purses().into_iter().filter_map(plan).collect()
     }
 
-    async fn requests(&self, chain: &Chain, days: &[DayTasks<'_>], log_window: u64) -> Requests {
-        let mut asked = Requests { headers: 2, ..Requests::default() };
+    async fn requests<'o>(
+        &self,
+        chain: &Chain,
+        days: &[DayTasks<'_>],
+        offers: &'o [Offer<'o>],
+    ) -> Vec<(&'o Offer<'o>, Purpose, &'static str, u64)> {
+        let of_request = |method: &'static str| cheapest(offers.iter(), |offer| offer.seconds(method));
+        let of_scan = |offer: &Offer<'_>| seconds_per_block(offer.seconds("eth_getLogs"), offer.window);
+        let (headers, calls, logs) =
+            (of_request("eth_getBlockByNumber"), of_request("eth_call"), cheapest(offers.iter(), of_scan));
+        let (Some(headers), Some(calls), Some(logs)) = (headers, calls, logs) else { return Vec::new() };
+        let others = offers.iter().filter(|offer| offer.config.operator != logs.config.operator);
+        let second = cheapest(others, of_scan).filter(|_| self.audit > AuditLevel::OneSource);
+
+        let mut bill = Bill::default();
+        for offer in offers {
+            bill.add(offer, Purpose::Identity, "eth_chainId", 1);
+        }
+        bill.add(headers, Purpose::Identity, "eth_getBlockByNumber", 2);
         let mut boundaries = BTreeSet::new();
+        let mut proven = BTreeSet::new();
         let mut unlisted: BTreeSet<&str> = BTreeSet::new();
         let mut layouts: BTreeMap<&str, LayoutHistory> = BTreeMap::new();
         for day in days {
@@ -154,11 +183,15 @@ impl Collector<'_> {
                 Ok(Some(bytes)) => DayBlocks::from_bytes(&bytes).ok(),
                 Ok(None) | Err(_) => None,
             };
+            let edges = [day.window.start, day.window.end];
             let blocks = match &stored {
-                Some(blocks) => blocks.span().map_or(0, |span| span.count()),
+                Some(blocks) => {
+                    proven.extend(edges);
+                    blocks.span().map_or(0, |span| span.count())
+                }
                 None => {
-                    boundaries.extend([day.window.start, day.window.end]);
-                    ((day.window.end - day.window.start) as f64 / chain.block_seconds).ceil() as u64
+                    boundaries.extend(edges);
+                    ((day.window.end - day.window.start) as f64 / chain.block_seconds).round() as u64
                 }
             };
             let mut snapshot_calls = 0;
@@ -182,25 +215,68 @@ impl Collector<'_> {
             }
             if snapshot_calls > 0 {
                 // One batch more for calls that failed without a word.
-                asked.calls += snapshot_calls.div_ceil(CALLS_PER_BATCH) as u64 + 1;
+                let batches = snapshot_calls.div_ceil(CALLS_PER_BATCH) as u64 + 1;
+                bill.add(calls, Purpose::Snapshot, "eth_call", batches);
             }
             if scans {
-                // One query more for the log that must exist, and two boundaries around its second.
-                asked.logs += blocks.div_ceil(log_window.max(1)) + 1;
-                asked.headers += 2 * HEADERS_PER_BOUNDARY;
+                let windows = blocks.div_ceil(logs.window);
+                bill.add(logs, Purpose::Scan, "eth_getLogs", windows);
+                // The log that must exist, and the two boundaries around its second.
+                bill.add(logs, Purpose::Witness, "eth_getLogs", 1);
+                bill.add(headers, Purpose::Witness, "eth_getBlockByNumber", 2 * HEADERS_PER_BOUNDARY);
+                if let Some(second) = second {
+                    let again = match self.audit {
+                        AuditLevel::Sampled => samples(windows),
+                        _ => windows * logs.window.min(blocks).div_ceil(second.window),
+                    };
+                    bill.add(second, Purpose::Sample, "eth_getLogs", again);
+                }
             }
         }
-        asked.headers += boundaries.len() as u64 * HEADERS_PER_BOUNDARY;
-        asked.calls += unlisted.len() as u64 * DISCOVERY_CALLS;
-        asked
+        let searched = boundaries.difference(&proven).count() as u64;
+        bill.add(headers, Purpose::Boundary, "eth_getBlockByNumber", searched * HEADERS_PER_BOUNDARY);
+        bill.add(calls, Purpose::Discovery, "eth_call", unlisted.len() as u64 * DISCOVERY_CALLS);
+        bill.rows
     }
 }
 
+/// An endpoint before it is asked anything.
+struct Offer<'a> {
+    config: &'a EndpointConfig,
+    window: u64,
+}
+
+impl Offer<'_> {
+    fn seconds(&self, method: &str) -> f64 {
+        self.config.purse.as_ref().map_or(0.0, |purse| purse.tariff().seconds(method))
+    }
+}
+
+/// The cheapest, and of equals the most trusted: as in [`crate::rpc::route`].
+fn cheapest<'o>(
+    offers: impl Iterator<Item = &'o Offer<'o>>,
+    cost: impl Fn(&Offer<'_>) -> f64,
+) -> Option<&'o Offer<'o>> {
+    offers.min_by(|one, other| cost(one).total_cmp(&cost(other)))
+}
+
+/// Requests by endpoint, purpose and method.
 #[derive(Default)]
-struct Requests {
-    headers: u64,
-    calls: u64,
-    logs: u64,
+struct Bill<'o> {
+    rows: Vec<(&'o Offer<'o>, Purpose, &'static str, u64)>,
+}
+
+impl<'o> Bill<'o> {
+    fn add(&mut self, offer: &'o Offer<'o>, purpose: Purpose, method: &'static str, calls: u64) {
+        let is_same = |row: &&mut (&Offer<'_>, Purpose, &str, u64)| {
+            (row.0.config.label.as_str(), row.1, row.2) == (offer.config.label.as_str(), purpose, method)
+        };
+        match self.rows.iter_mut().find(is_same) {
+            Some(row) => row.3 += calls,
+            None if calls > 0 => self.rows.push((offer, purpose, method, calls)),
+            None => {}
+        }
+    }
 }
 
 impl Plan {
@@ -219,12 +295,13 @@ impl Plan {
             let mut table = Table::new();
             table
                 .load_style(presets::UTF8_FULL_CONDENSED)
-                .set_header(["chain", "days", "endpoint", "method", "requests", "units"]);
+                .set_header(["chain", "days", "endpoint", "for", "method", "requests", "units"]);
             for row in &self.rows {
                 table.add_row([
                     Cell::new(&row.chain),
                     right(row.days),
                     Cell::new(&row.endpoint),
+                    Cell::new(row.purpose.as_str()),
                     Cell::new(row.method),
                     right(with_separators(row.calls)),
                     right(format!("{} {}", with_separators(row.units), row.unit)),
@@ -268,11 +345,11 @@ impl Plan {
     }
 }
 
-fn right(value: impl ToString) -> Cell {
+pub(crate) fn right(value: impl ToString) -> Cell {
     Cell::new(value.to_string()).set_alignment(CellAlignment::Right)
 }
 
-fn with_separators(number: u64) -> String {
+pub(crate) fn with_separators(number: u64) -> String {
     let digits = number.to_string();
     let groups: Vec<&str> =
         digits.as_bytes().rchunks(3).rev().filter_map(|group| std::str::from_utf8(group).ok()).collect();

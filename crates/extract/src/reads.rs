@@ -1,6 +1,7 @@
 //! Carrying out view calls at a block: many in one `eth_call` where the chain has Multicall3.
 
 use crate::rpc::pool::{Pool, PoolError};
+use crate::rpc::tally::Purpose;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use lake::Bytes;
@@ -36,42 +37,53 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`PoolError`] when a call got no answer at all.
-    pub async fn read(&self, calls: Vec<Call>, block: u64) -> Result<Vec<CallRecord>, PoolError> {
-        let mut answers = self.answers(&calls, block).await?;
+    pub async fn read(
+        &self,
+        purpose: Purpose,
+        calls: Vec<Call>,
+        block: u64,
+    ) -> Result<Vec<CallRecord>, PoolError> {
+        let mut answers = self.answers(purpose, &calls, block).await?;
         // A failure without data may be the contract's, or the batch's that ran out of gas. Asked again by themselves,
         // with all the gas for the few, the two come apart.
         let suspects: Vec<usize> =
             (0..calls.len()).filter(|&index| !answers[index].0 && answers[index].1.is_empty()).collect();
         if !suspects.is_empty() && suspects.len() < calls.len() {
             let again: Vec<Call> = suspects.iter().map(|&index| calls[index].clone()).collect();
-            for (index, answer) in suspects.into_iter().zip(self.answers(&again, block).await?) {
+            for (index, answer) in suspects.into_iter().zip(self.answers(purpose, &again, block).await?) {
                 answers[index] = answer;
             }
         }
         Ok(calls.into_iter().zip(answers).map(|(call, (ok, output))| call.answered(ok, output)).collect())
     }
 
-    async fn answers(&self, calls: &[Call], block: u64) -> Result<Vec<(bool, Bytes)>, PoolError> {
+    async fn answers(
+        &self,
+        purpose: Purpose,
+        calls: &[Call],
+        block: u64,
+    ) -> Result<Vec<(bool, Bytes)>, PoolError> {
         let mut answers = Vec::with_capacity(calls.len());
         for batch in calls.chunks(CALLS_PER_BATCH) {
-            answers.extend(self.batch(batch, block).await?);
+            answers.extend(self.batch(purpose, batch, block).await?);
         }
         Ok(answers)
     }
 
     fn batch<'s>(
         &'s self,
+        purpose: Purpose,
         calls: &'s [Call],
         block: u64,
     ) -> BoxFuture<'s, Result<Vec<(bool, Bytes)>, PoolError>> {
         async move {
             let Some(multicall3) = self.chain.multicall3.filter(|_| block >= self.chain.multicall3_block)
             else {
-                return self.one_by_one(calls, block).await;
+                return self.one_by_one(purpose, calls, block).await;
             };
             let input = multicall::encode(calls);
             let read = |data: Bytes| multicall::decode(&data, calls.len()).map_err(|error| error.to_string());
-            match self.pool.call(multicall3, &input, block, read).await {
+            match self.pool.call(purpose, multicall3, &input, block, read).await {
                 Ok((answers, label)) => {
                     self.remember(label);
                     Ok(answers)
@@ -79,8 +91,8 @@ impl<'a> Reader<'a> {
                 // Every call allows failure, so a batch that fails as a whole was too large for the node.
                 Err(PoolError::SmallerBatch { .. } | PoolError::Revert(_)) if calls.len() > 1 => {
                     let (left, right) = calls.split_at(calls.len() / 2);
-                    let mut answers = self.batch(left, block).await?;
-                    answers.extend(self.batch(right, block).await?);
+                    let mut answers = self.batch(purpose, left, block).await?;
+                    answers.extend(self.batch(purpose, right, block).await?);
                     Ok(answers)
                 }
                 Err(error) => Err(error),
@@ -90,10 +102,15 @@ impl<'a> Reader<'a> {
     }
 
     /// For blocks and chains without Multicall3.
-    async fn one_by_one(&self, calls: &[Call], block: u64) -> Result<Vec<(bool, Bytes)>, PoolError> {
+    async fn one_by_one(
+        &self,
+        purpose: Purpose,
+        calls: &[Call],
+        block: u64,
+    ) -> Result<Vec<(bool, Bytes)>, PoolError> {
         let mut answers = Vec::with_capacity(calls.len());
         for call in calls {
-            answers.push(match self.pool.call(call.to, &call.input, block, Ok).await {
+            answers.push(match self.pool.call(purpose, call.to, &call.input, block, Ok).await {
                 Ok((output, label)) => {
                     self.remember(label);
                     (true, output)
@@ -105,7 +122,7 @@ impl<'a> Reader<'a> {
         Ok(answers)
     }
 
-    fn remember(&self, label: &str) {
-        self.labels.lock().unwrap_or_else(PoisonError::into_inner).insert(label.to_owned());
+    fn remember(&self, label: String) {
+        self.labels.lock().unwrap_or_else(PoisonError::into_inner).insert(label);
     }
 }

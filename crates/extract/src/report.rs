@@ -2,6 +2,9 @@
 
 use crate::collect::Collected;
 use crate::ledger::Outcome;
+use crate::plan::{Plan, right, with_separators};
+use crate::rpc::tally::{Asked, Purpose};
+use comfy_table::{Cell, Table, presets};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lake::day::Day;
 use lake::status::{Reason, Status};
@@ -9,7 +12,12 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::IsTerminal;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
 
+/// Between two lines about one part of a day.
+const LINE_EVERY: Duration = Duration::from_secs(30);
 /// Unfinished tasks shown in words; the rest is counted.
 const SHOWN: usize = 20;
 
@@ -23,6 +31,16 @@ pub struct ChainProgress {
     chain: String,
     days: usize,
     bar: Option<ProgressBar>,
+    part: Mutex<Part>,
+}
+
+/// The part of a day that is under way, for lines on what is no terminal.
+struct Part {
+    day: Option<Day>,
+    length: u64,
+    done: u64,
+    began: Instant,
+    told: Instant,
 }
 
 impl Progress {
@@ -36,7 +54,9 @@ impl Progress {
 
     /// Begins a chain with so many days.
     pub fn chain(&self, chain: &str, days: usize) -> ChainProgress {
-        let style = ProgressStyle::with_template("{prefix:>12} {bar:24} {pos}/{len} {msg} {per_sec} {eta}");
+        let style = ProgressStyle::with_template(
+            "{prefix:>12} {bar:24} {human_pos}/{human_len} {per_sec} {eta} left, {msg}",
+        );
         let bar = self.bars.as_ref().map(|bars| {
             let bar = bars.add(ProgressBar::new(0)).with_prefix(chain.to_owned());
             match style {
@@ -44,15 +64,18 @@ impl Progress {
                 Err(_) => bar,
             }
         });
-        ChainProgress { chain: chain.to_owned(), days, bar }
+        let now = Instant::now();
+        let part = Mutex::new(Part { day: None, length: 0, done: 0, began: now, told: now });
+        ChainProgress { chain: chain.to_owned(), days, bar, part }
     }
 }
 
 impl ChainProgress {
     /// Begins a day.
     pub fn begin_day(&self, day: Day) {
+        self.part().day = Some(day);
         if let Some(bar) = &self.bar {
-            bar.set_message(format!("{day}"));
+            bar.set_message(day.to_string());
         }
     }
 
@@ -67,17 +90,36 @@ impl ChainProgress {
     }
 
     fn begin(&self, length: u64) {
+        let mut part = self.part();
+        (part.length, part.done, part.began) = (length, 0, Instant::now());
         if let Some(bar) = &self.bar {
             bar.reset();
             bar.set_length(length);
         }
     }
 
-    /// So many more are done.
-    pub fn advance(&self, blocks: u64) {
+    /// So many blocks more are done. The chain has spent so many units in this run, and made so many requests again.
+    pub fn advance(&self, blocks: u64, units: u64, again: u64) {
+        let mut part = self.part();
+        part.done = part.done.saturating_add(blocks);
+        let day = part.day.map_or_else(String::new, |day| day.to_string());
         if let Some(bar) = &self.bar {
             bar.inc(blocks);
+            bar.set_message(format!("{day}, {units} units, {again} made again"));
+        } else if part.told.elapsed() >= LINE_EVERY {
+            part.told = Instant::now();
+            let seconds = part.began.elapsed().as_secs_f64().max(1e-3);
+            let rate = part.done as f64 / seconds;
+            let left = part.length.saturating_sub(part.done) as f64 / rate.max(1e-9);
+            eprintln!(
+                "{} {day}: {} of {} blocks, {rate:.0} a second, {left:.0} s left, {units} units, {again} made again",
+                self.chain, part.done, part.length
+            );
         }
+    }
+
+    fn part(&self) -> std::sync::MutexGuard<'_, Part> {
+        self.part.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends a day.
@@ -111,6 +153,10 @@ pub struct Summary {
     pub tasks: BTreeMap<String, usize>,
     /// Requests by endpoint label and method.
     pub requests: BTreeMap<String, BTreeMap<String, u64>>,
+    /// What was planned and what was sent, by chain, purpose and method.
+    pub bill: Vec<BillRow>,
+    /// Requests that failed in passing and were made again.
+    pub made_again: u64,
     /// Tasks that are not done.
     pub unfinished: Vec<UnfinishedTask>,
     /// What a person should know besides.
@@ -136,7 +182,7 @@ pub struct UnfinishedTask {
 
 impl Summary {
     /// The summary of a run.
-    pub fn new(run: &str, lake: &str, collected: &Collected) -> Self {
+    pub fn new(run: &str, lake: &str, collected: &Collected, plan: &Plan) -> Self {
         let mut tasks: BTreeMap<String, usize> = BTreeMap::new();
         for outcome in &collected.outcomes {
             *tasks.entry(outcome.status.to_string()).or_default() += 1;
@@ -154,7 +200,13 @@ impl Summary {
             run: run.to_owned(),
             lake: lake.to_owned(),
             tasks,
-            requests: collected.asked.clone(),
+            requests: collected
+                .asked
+                .iter()
+                .map(|(label, asked)| (label.clone(), asked.by_method()))
+                .collect(),
+            bill: bill(plan, &collected.asked),
+            made_again: collected.asked.values().map(Asked::again).sum(),
             unfinished: unfinished.collect(),
             warnings: collected.warnings.clone(),
         }
@@ -175,6 +227,9 @@ impl Summary {
             counts.join(", "),
             self.lake
         );
+        if sent > 0 {
+            text.push_str(&bill_in_words(&self.bill, self.made_again));
+        }
         let mut groups: Vec<(&UnfinishedTask, usize)> = Vec::new();
         for task in &self.unfinished {
             let same = |known: &&mut (&UnfinishedTask, usize)| known.0.message == task.message;
@@ -201,4 +256,74 @@ impl Summary {
         }
         text
     }
+}
+
+/// Plan against actual, for requests of one purpose and method.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BillRow {
+    /// What they are for.
+    pub purpose: Purpose,
+    /// Method.
+    pub method: &'static str,
+    /// Requests planned; none for what nobody can foresee.
+    pub planned: Option<u64>,
+    /// Requests sent.
+    pub sent: u64,
+    /// Units planned.
+    pub units_planned: Option<u64>,
+    /// Units spent.
+    pub units: u64,
+}
+
+fn bill(plan: &Plan, asked: &BTreeMap<String, Asked>) -> Vec<BillRow> {
+    let mut rows: BTreeMap<(Purpose, &'static str), BillRow> = BTreeMap::new();
+    let empty = |purpose: Purpose, method| {
+        let planned = (purpose != Purpose::Event).then_some(0);
+        BillRow { purpose, method, planned, sent: 0, units_planned: planned, units: 0 }
+    };
+    for planned in &plan.rows {
+        let key = (planned.purpose, planned.method);
+        let row = rows.entry(key).or_insert_with(|| empty(key.0, key.1));
+        row.planned = row.planned.map(|calls| calls + planned.calls);
+        row.units_planned = row.units_planned.map(|units| units + planned.units);
+    }
+    for ((purpose, method), count) in asked.values().flat_map(Asked::counts) {
+        let row = rows.entry((*purpose, *method)).or_insert_with(|| empty(*purpose, method));
+        row.sent += count.sent;
+        row.units += count.units;
+    }
+    rows.into_values().collect()
+}
+
+fn bill_in_words(rows: &[BillRow], made_again: u64) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_header([
+        "for",
+        "method",
+        "planned",
+        "sent",
+        "units planned",
+        "units",
+    ]);
+    let planned = |number: Option<u64>| right(number.map_or_else(|| "-".to_owned(), with_separators));
+    for row in rows {
+        table.add_row([
+            Cell::new(row.purpose.as_str()),
+            Cell::new(row.method),
+            planned(row.planned),
+            right(with_separators(row.sent)),
+            planned(row.units_planned),
+            right(with_separators(row.units)),
+        ]);
+    }
+    let foreseen = || rows.iter().filter(|row| row.planned.is_some());
+    let (calls, sent) =
+        (foreseen().filter_map(|row| row.planned).sum::<u64>(), foreseen().map(|row| row.sent).sum::<u64>());
+    let off = 100.0 * (sent as f64 - calls as f64) / (calls.max(1) as f64);
+    format!(
+        "{table}\nof what could be foreseen, {} requests were planned and {} sent ({off:+.1}%); {} were made again\n",
+        with_separators(calls),
+        with_separators(sent),
+        with_separators(made_again)
+    )
 }

@@ -1,14 +1,23 @@
 //! From questions to a chain's answers: endpoints, what their refusals mean, and which to ask.
 //!
-//! Nothing in here knows a protocol. The layers, from the bottom: [`wire`] carries bytes (over HTTP, from a recording)
-//! under alloy's client; [`classify`] says what a refusal asks for; [`endpoint`] paces and retries; [`pool`] falls over
-//! from one endpoint to the next and scans logs in windows. URLs are keys: [`secret`] keeps them unprintable.
+//! Nothing in here knows a protocol. The layers, from the bottom: [`wire`] carries bytes (over HTTP, within the process,
+//! from a recording) under alloy's client; [`classify`] says what a refusal asks for; [`budget`] paces and counts a key;
+//! [`endpoint`] retries and learns ([`profile`]); [`route`] says whom to ask first; [`pool`] goes from one endpoint to the
+//! next, [`scan`] does so for logs in windows, [`trust`] asks again elsewhere. What is answered of an unfinished day is
+//! in the [`journal`]; what was asked, and what for, in the [`tally`]. URLs are keys: [`secret`] keeps them unprintable.
 
 pub mod budget;
 pub mod classify;
+pub mod clock;
 pub mod endpoint;
+pub mod journal;
 pub mod pool;
+pub mod profile;
 pub mod providers;
 pub mod recording;
+pub mod route;
+pub mod scan;
 pub mod secret;
+pub mod tally;
+pub mod trust;
 pub mod wire;

@@ -184,6 +184,26 @@ pub fn layout_cache(csu: &str) -> Path {
     Path::from_iter(["state", "layouts", &format!("{csu}.json")])
 }
 
+/// What was learned of an endpoint: `state/endpoints/<label>.json`.
+pub fn endpoint_profile(label: &str) -> Path {
+    Path::from_iter(["state", "endpoints", &format!("{label}.json")])
+}
+
+/// How the view calls of a chain are best sent: `state/reads/<chain>.json`.
+pub fn read_memory(chain: &str) -> Path {
+    Path::from_iter(["state", "reads", &format!("{chain}.json")])
+}
+
+/// Prefix of a chain's unfinished days: the answers that are there already.
+pub fn partial_prefix(chain: &str) -> Path {
+    Path::from_iter(["state", "partial", chain])
+}
+
+/// One answer of an unfinished day: `state/partial/<chain>/<date>/<name>.json`.
+pub fn partial_answer(chain: &str, date: Day, name: &str) -> Path {
+    Path::from_iter(["state", "partial", chain, &date.to_string(), &format!("{name}.json")])
+}
+
 /// What a key has spent this month: `state/quota/<name of its variable>.json`.
 pub fn quota(purse: &str) -> Path {
     Path::from_iter(["state", "quota", &format!("{purse}.json")])

@@ -174,11 +174,16 @@ impl Lake {
         if self.get(path).await?.as_ref() == Some(&bytes) {
             return Ok(());
         }
-        self.store
-            .put(path, PutPayload::from_bytes(bytes))
-            .await
-            .map(drop)
-            .map_err(|source| self.refused("write", path, source))
+        self.overwrite(path, bytes).await
+    }
+
+    /// Writes an object over whatever is there, without looking.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`].
+    pub async fn overwrite(&self, path: &Path, bytes: impl Into<Bytes>) -> Result<(), StoreError> {
+        let put = self.store.put(path, PutPayload::from_bytes(bytes.into())).await;
+        put.map(drop).map_err(|source| self.refused("write", path, source))
     }
 
     /// [`Lake::replace`] with a value as indented JSON.

@@ -4,16 +4,30 @@
 //! of a key share its purse, on whatever chains. What was spent is kept in the lake's `state/quota`, under the name of the
 //! variable that holds the key, never the key.
 
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use crate::rpc::clock::Clock;
+use governor::clock::Clock as _;
+use governor::middleware::NoOpMiddleware;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use lake::Lake;
 use lake::store::StoreError;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
 
-/// Share of a month that is spent; the rest is left for what cannot wait.
-const MONTHLY_SHARE: f64 = 0.9;
+/// Share of a month or day that is spent; the rest is left for what cannot wait.
+const QUOTA_SHARE: f64 = 0.9;
+/// Share of the allowed rate that is used where whole requests do not fill it exactly.
+const RATE_SHARE: f64 = 0.96;
+/// Late wake-ups that the bucket makes good.
+const SLACK_SECONDS: f64 = 0.002;
+/// Share of a month that is written down ahead of its being spent, so that a killed run forgets nothing.
+const AHEAD_SHARE: f64 = 0.001;
 /// The limiter counts thousandths of a unit, so that half a request a second can be said.
 const THOUSANDTHS: f64 = 1_000.0;
 
@@ -30,6 +44,9 @@ pub struct Tariff {
     /// Units that a key has a month.
     #[serde(default)]
     pub units_per_month: Option<u64>,
+    /// Units that a key has a day, UTC.
+    #[serde(default)]
+    pub units_per_day: Option<u64>,
     /// Units of each method.
     #[serde(default)]
     pub cost: BTreeMap<String, u32>,
@@ -47,6 +64,7 @@ impl Tariff {
             unit: "requests".to_owned(),
             units_per_second: per_second,
             units_per_month: None,
+            units_per_day: None,
             cost: BTreeMap::new(),
             other: 1,
             source: String::new(),
@@ -77,45 +95,68 @@ impl Tariff {
         self.cost.values().copied().chain([self.other, 1]).max().unwrap_or(1)
     }
 
-    /// Units a second at which requests are sent. A bucket that holds the dearest request and fills at this rate lets no
-    /// second have more than the tariff's units in it.
+    /// Units a second at which requests are sent: as many whole requests of the dearest kind as the rate holds, so that no
+    /// second has one too many, or nearly the rate where that would waste more of it.
     pub fn pace(&self) -> f64 {
-        (self.units_per_second - f64::from(self.dearest())).max(self.units_per_second / 2.0)
+        let dearest = f64::from(self.dearest());
+        let whole = (self.units_per_second / dearest).floor() * dearest;
+        whole.max(self.units_per_second * RATE_SHARE) * 0.9999
+    }
+
+    /// Seconds of the pace that one request takes: what units of different operators are compared by.
+    pub fn seconds(&self, method: &str) -> f64 {
+        f64::from(self.cost(method)) / self.pace()
     }
 }
 
-/// A month that is spent.
+/// A month or a day that is spent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{purse} has spent {spent} of its {of} {unit} of {month}; it goes on at {resumes}")]
-pub struct MonthSpent {
+#[error("{purse} has spent {spent} of its {of} {unit} of {period}; it goes on at {resumes}")]
+pub struct QuotaSpent {
     /// The purse.
     pub purse: String,
     /// Units spent.
     pub spent: u64,
-    /// Units of the month.
+    /// Units of the period.
     pub of: u64,
     /// Unit.
     pub unit: String,
-    /// The month, `YYYY-MM`.
-    pub month: String,
-    /// When the next month begins, UTC.
-    pub resumes: String,
+    /// The period, `YYYY-MM` or `YYYY-MM-DD`.
+    pub period: String,
+    /// When the next one begins, UTC.
+    pub resumes: Timestamp,
 }
 
-/// One key's pace and month.
+/// One key's pace, month and day.
 pub struct Purse {
     name: String,
     tariff: Tariff,
-    limiter: DefaultDirectRateLimiter,
+    clock: Clock,
+    limiter: RateLimiter<NotKeyed, InMemoryState, Clock, NoOpMiddleware<Duration>>,
+    /// Requests pay in the order in which they come. Holds the time before which nothing is sent.
+    turn: tokio::sync::Mutex<()>,
+    held_until: Mutex<Option<Instant>>,
     account: Mutex<Account>,
+    book: tokio::sync::Mutex<Book>,
 }
 
-/// What a purse has spent in a month.
+/// What a purse has spent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Account {
     month: String,
     spent: u64,
+    #[serde(default)]
+    day: String,
+    #[serde(default)]
+    spent_today: u64,
+}
+
+/// Where the account is kept, and up to which sum it is written down.
+#[derive(Default)]
+struct Book {
+    lake: Option<Lake>,
+    written: Option<(String, u64)>,
 }
 
 impl std::fmt::Debug for Purse {
@@ -126,13 +167,20 @@ impl std::fmt::Debug for Purse {
 
 impl Purse {
     /// A full purse. `name` is printed: the variable that holds the key, or a label.
-    pub fn new(name: &str, tariff: Tariff) -> Self {
+    pub fn new(name: &str, tariff: Tariff, clock: Clock) -> Self {
         let cells = |units: f64| NonZeroU32::new((units * THOUSANDTHS) as u32).unwrap_or(NonZeroU32::MIN);
-        let quota = Quota::per_second(cells(tariff.pace())).allow_burst(cells(f64::from(tariff.dearest())));
+        let pace = tariff.pace();
+        let burst = f64::from(tariff.dearest()) + pace * SLACK_SECONDS;
+        let quota = Quota::per_second(cells(pace)).allow_burst(cells(burst));
+        let (month, day) = periods(clock.timestamp());
         Self {
             name: name.to_owned(),
-            limiter: RateLimiter::direct(quota),
-            account: Mutex::new(Account { month: month_now(), spent: 0 }),
+            limiter: RateLimiter::direct_with_clock(quota, clock),
+            clock,
+            turn: tokio::sync::Mutex::default(),
+            held_until: Mutex::default(),
+            account: Mutex::new(Account { month, day, ..Account::default() }),
+            book: tokio::sync::Mutex::default(),
             tariff,
         }
     }
@@ -149,50 +197,119 @@ impl Purse {
 
     /// Units spent this month.
     pub fn spent(&self) -> u64 {
-        self.account.lock().unwrap_or_else(PoisonError::into_inner).spent
+        self.account().spent
+    }
+
+    /// Whether a request of the method can still be paid, and if not, until when.
+    pub fn is_spent(&self, method: &str) -> Option<QuotaSpent> {
+        self.account_after(u64::from(self.tariff.cost(method))).err()
     }
 
     /// Pays for a request: waits until the pace allows it, and books it.
     ///
     /// # Errors
-    /// [`MonthSpent`] when the month has no room for it; nothing is booked.
-    pub async fn pay(&self, method: &str) -> Result<(), MonthSpent> {
+    /// [`QuotaSpent`] when the month or the day has no room for it; nothing is booked.
+    pub async fn pay(&self, method: &str) -> Result<(), QuotaSpent> {
         let cost = self.tariff.cost(method);
-        self.book(u64::from(cost))?;
-        let cells = cost.saturating_mul(THOUSANDTHS as u32);
-        if let Some(cells) = NonZeroU32::new(cells) {
-            // The bucket holds the dearest request of the tariff, so none is too dear for it.
-            if self.limiter.until_n_ready(cells).await.is_err() {
-                tracing::warn!("{}: {method} costs more than its bucket holds", self.name);
+        let _turn = self.turn.lock().await;
+        while let Some(until) = self.held() {
+            tokio::time::sleep_until(until).await;
+        }
+        self.book(u64::from(cost)).await?;
+        let Some(cells) = NonZeroU32::new(cost.saturating_mul(THOUSANDTHS as u32)) else { return Ok(()) };
+        loop {
+            match self.limiter.check_n(cells) {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(not_yet)) => tokio::time::sleep(not_yet.wait_time_from(self.clock.now())).await,
+                // The bucket holds the dearest request of the tariff, so none is too dear for it.
+                Err(_) => {
+                    tracing::warn!("{}: {method} costs more than its bucket holds", self.name);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Sends nothing more for so long: the operator said that this key is too fast, wherever it is used.
+    pub fn hold(&self, wait: Duration) {
+        let until = Instant::now() + wait;
+        let mut held = self.held_until.lock().unwrap_or_else(PoisonError::into_inner);
+        *held = Some(held.map_or(until, |known| known.max(until)));
+    }
+
+    fn held(&self) -> Option<Instant> {
+        let held = *self.held_until.lock().unwrap_or_else(PoisonError::into_inner);
+        held.filter(|until| *until > Instant::now())
+    }
+
+    fn account(&self) -> Account {
+        self.account.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The account with so much more spent, in today's periods.
+    fn account_after(&self, cost: u64) -> Result<Account, QuotaSpent> {
+        let mut account = self.account();
+        let now = self.clock.timestamp();
+        let (month, day) = periods(now);
+        if account.month != month {
+            account = Account { month, spent: 0, ..account };
+        }
+        if account.day != day {
+            account = Account { day, spent_today: 0, ..account };
+        }
+        let quotas = [
+            (self.tariff.units_per_month, account.spent, &account.month, next_month(now)),
+            (self.tariff.units_per_day, account.spent_today, &account.day, next_day(now)),
+        ];
+        for (of, spent, period, resumes) in quotas {
+            if let Some(of) = of
+                && spent.saturating_add(cost) as f64 > of as f64 * QUOTA_SHARE
+            {
+                return Err(QuotaSpent {
+                    purse: self.name.clone(),
+                    spent,
+                    of,
+                    unit: self.tariff.unit.clone(),
+                    period: period.clone(),
+                    resumes,
+                });
+            }
+        }
+        account.spent = account.spent.saturating_add(cost);
+        account.spent_today = account.spent_today.saturating_add(cost);
+        Ok(account)
+    }
+
+    async fn book(&self, cost: u64) -> Result<(), QuotaSpent> {
+        let after = self.account_after(cost)?;
+        *self.account.lock().unwrap_or_else(PoisonError::into_inner) = after.clone();
+        let Some(of_month) =
+            self.tariff.units_per_month.or(self.tariff.units_per_day.map(|units| units * 31))
+        else {
+            return Ok(());
+        };
+        let mut book = self.book.lock().await;
+        let is_written = book
+            .written
+            .as_ref()
+            .is_some_and(|(month, spent)| *month == after.month && *spent >= after.spent);
+        if let Some(lake) = book.lake.clone().filter(|_| !is_written) {
+            let ahead = (of_month as f64 * AHEAD_SHARE) as u64;
+            let written = Account {
+                spent: after.spent.saturating_add(ahead),
+                spent_today: after.spent_today.saturating_add(ahead),
+                ..after
+            };
+            // A book that cannot be written is told at the end of the run, by `keep`.
+            if lake.replace_json(&lake::path::quota(&self.name), &written).await.is_ok() {
+                book.written = Some((written.month, written.spent));
             }
         }
         Ok(())
     }
 
-    fn book(&self, cost: u64) -> Result<(), MonthSpent> {
-        let mut account = self.account.lock().unwrap_or_else(PoisonError::into_inner);
-        let month = month_now();
-        if account.month != month {
-            *account = Account { month, spent: 0 };
-        }
-        let after = account.spent.saturating_add(cost);
-        if let Some(of) = self.tariff.units_per_month
-            && after as f64 > of as f64 * MONTHLY_SHARE
-        {
-            return Err(MonthSpent {
-                purse: self.name.clone(),
-                spent: account.spent,
-                of,
-                unit: self.tariff.unit.clone(),
-                resumes: next_month(&account.month),
-                month: account.month.clone(),
-            });
-        }
-        account.spent = after;
-        Ok(())
-    }
-
-    /// Takes up what earlier runs on this lake have spent this month.
+    /// Takes up what earlier runs on this lake have spent, and keeps its account there from now on, a little ahead of what
+    /// is spent: a run that is killed leaves no unit uncounted.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -200,42 +317,57 @@ impl Purse {
         // An account that cannot be read counts as empty, as in a new lake.
         let kept = lake.get(&lake::path::quota(&self.name)).await?;
         let kept = kept.and_then(|bytes| serde_json::from_slice::<Account>(&bytes).ok());
+        self.book.lock().await.lake = Some(lake.clone());
         let mut account = self.account.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kept) = kept.filter(|kept| kept.month == account.month) {
-            account.spent = account.spent.max(kept.spent);
+        if let Some(kept) = kept {
+            if kept.month == account.month {
+                account.spent = account.spent.max(kept.spent);
+            }
+            if kept.day == account.day {
+                account.spent_today = account.spent_today.max(kept.spent_today);
+            }
         }
         Ok(())
     }
 
-    /// Writes down what is spent.
+    /// Writes down exactly what is spent.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn keep(&self, lake: &Lake) -> Result<(), StoreError> {
-        if self.tariff.units_per_month.is_none() {
-            return Ok(());
-        }
-        let account = self.account.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        lake.replace_json(&lake::path::quota(&self.name), &account).await
+    pub async fn keep(&self) -> Result<(), StoreError> {
+        let mut book = self.book.lock().await;
+        let has_quota = self.tariff.units_per_month.is_some() || self.tariff.units_per_day.is_some();
+        let Some(lake) = book.lake.clone().filter(|_| has_quota) else { return Ok(()) };
+        let account = self.account();
+        lake.replace_json(&lake::path::quota(&self.name), &account).await?;
+        book.written = Some((account.month, account.spent));
+        Ok(())
     }
 }
 
-fn month_now() -> String {
-    let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
-    format!("{:04}-{:02}", now.year(), now.month())
+/// Month and day of a moment, UTC.
+fn periods(now: Timestamp) -> (String, String) {
+    let date = now.to_zoned(TimeZone::UTC).date();
+    (date.strftime("%Y-%m").to_string(), date.to_string())
 }
 
-/// First instant of the month after `YYYY-MM`, UTC.
-fn next_month(month: &str) -> String {
-    let first = format!("{month}-01").parse::<jiff::civil::Date>();
-    let next = first.ok().and_then(|first| first.checked_add(jiff::Span::new().months(1)).ok());
-    next.map_or_else(|| "the next month".to_owned(), |next| format!("{next}T00:00:00Z"))
+fn next_month(now: Timestamp) -> Timestamp {
+    midnight(now.to_zoned(TimeZone::UTC).date().last_of_month().tomorrow())
+}
+
+fn next_day(now: Timestamp) -> Timestamp {
+    midnight(now.to_zoned(TimeZone::UTC).date().tomorrow())
+}
+
+/// Neither fails before the year 9999.
+fn midnight(day: Result<jiff::civil::Date, jiff::Error>) -> Timestamp {
+    let midnight = day.and_then(|day| day.to_zoned(TimeZone::UTC));
+    midnight.map_or(Timestamp::MAX, |midnight| midnight.timestamp())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::{Duration, Instant};
 
     fn alchemy(per_second: f64, per_month: Option<u64>) -> Tariff {
         Tariff {
@@ -243,62 +375,104 @@ mod tests {
             unit: "CU".into(),
             units_per_second: per_second,
             units_per_month: per_month,
+            units_per_day: None,
             cost: BTreeMap::from([("eth_getLogs".into(), 60), ("eth_chainId".into(), 0)]),
             other: 26,
             source: "a test".into(),
         }
     }
 
-    #[tokio::test]
-    async fn a_month_ends_before_it_is_overdrawn_and_says_when_it_goes_on() {
-        let purse = Purse::new("ALCHEMY_KEY_1", alchemy(1e6, Some(1_000)));
-        let mut paid = 0;
-        let refusal = loop {
-            match purse.pay("eth_getLogs").await {
-                Ok(()) => paid += 60,
-                Err(refusal) => break refusal,
-            }
-        };
-        assert_eq!((paid, purse.spent()), (900, 900));
-        assert!(
-            refusal.to_string().starts_with("ALCHEMY_KEY_1 has spent 900 of its 1000 CU of 20"),
-            "{refusal}"
-        );
-        assert!(refusal.to_string().ends_with("-01T00:00:00Z"), "{refusal}");
-        assert_eq!(next_month("2026-12"), "2027-01-01T00:00:00Z");
-        purse.pay("eth_chainId").await.unwrap();
+    fn purse(tariff: Tariff) -> Purse {
+        Purse::new("ALCHEMY_KEY_1", tariff, Clock::start())
     }
 
-    #[tokio::test]
-    async fn what_is_spent_outlives_the_run() {
+    async fn spend_all(purse: &Purse) -> (u64, QuotaSpent) {
+        let mut paid = 0;
+        loop {
+            match purse.pay("eth_getLogs").await {
+                Ok(()) => paid += 60,
+                Err(refusal) => return (paid, refusal),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_month_ends_before_it_is_overdrawn_and_says_when_it_goes_on() {
+        let purse = purse(alchemy(1e6, Some(1_000)));
+        let (paid, refusal) = spend_all(&purse).await;
+        assert_eq!((paid, purse.spent()), (900, 900));
+        let text = refusal.to_string();
+        assert!(text.starts_with("ALCHEMY_KEY_1 has spent 900 of its 1000 CU of 20"), "{text}");
+        assert!(text.ends_with("-01T00:00:00Z"), "{text}");
+        purse.pay("eth_chainId").await.unwrap();
+        // The next month is as full as the first.
+        let wait = refusal.resumes.duration_since(purse.clock.timestamp());
+        tokio::time::advance(wait.unsigned_abs() + Duration::from_secs(1)).await;
+        assert_eq!(spend_all(&purse).await.0, 900);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_day_ends_as_a_month_does() {
+        let purse = purse(Tariff { units_per_day: Some(300), ..alchemy(1e6, None) });
+        let (paid, refusal) = spend_all(&purse).await;
+        assert_eq!((paid, refusal.of), (240, 300));
+        tokio::time::advance(Duration::from_secs(86_400)).await;
+        assert_eq!(spend_all(&purse).await.0, 240);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_spent_outlives_the_run_and_a_kill() {
         let lake = Lake::open("memory:///").unwrap();
-        let first = Purse::new("ALCHEMY_KEY_1", alchemy(1e6, Some(1_000)));
-        first.pay("eth_getLogs").await.unwrap();
-        first.keep(&lake).await.unwrap();
-        let second = Purse::new("ALCHEMY_KEY_1", alchemy(1e6, Some(1_000)));
-        second.take_up(&lake).await.unwrap();
-        assert_eq!(second.spent(), 60);
-        let other = Purse::new("ALCHEMY_KEY_2", alchemy(1e6, Some(1_000)));
+        let first = purse(alchemy(1e6, Some(100_000)));
+        first.take_up(&lake).await.unwrap();
+        for _ in 0..3 {
+            first.pay("eth_getLogs").await.unwrap();
+        }
+        // Killed here: a tenth of a percent of the month is counted that may not have been spent, never less.
+        let killed = purse(alchemy(1e6, Some(100_000)));
+        killed.take_up(&lake).await.unwrap();
+        assert!((180..=180 + 100).contains(&killed.spent()), "{}", killed.spent());
+        first.keep().await.unwrap();
+        let ended = purse(alchemy(1e6, Some(100_000)));
+        ended.take_up(&lake).await.unwrap();
+        assert_eq!(ended.spent(), 180);
+        let other = Purse::new("ALCHEMY_KEY_2", alchemy(1e6, Some(100_000)), Clock::start());
         other.take_up(&lake).await.unwrap();
         assert_eq!(other.spent(), 0);
     }
 
-    #[tokio::test]
-    async fn requests_are_weighed() {
-        let purse = Purse::new("k", alchemy(660.0, None));
-        assert_eq!(purse.tariff().pace(), 600.0);
-        let began = Instant::now();
-        // The first finds a full bucket; each further one waits a tenth of a second.
-        for _ in 0..4 {
-            purse.pay("eth_getLogs").await.unwrap();
+    #[tokio::test(start_paused = true)]
+    async fn nearly_all_of_a_rate_is_used_and_no_second_has_more_than_it() {
+        for (tariff, method) in [
+            (alchemy(500.0, None), "eth_getLogs"),
+            (Tariff::by_requests("official", 5.0), "eth_getLogs"),
+            (Tariff::by_requests("slow", 0.5), "eth_call"),
+        ] {
+            let cost = f64::from(tariff.cost(method));
+            let allowed = tariff.units_per_second;
+            let purse = purse(tariff);
+            let began = Instant::now();
+            let mut sent: Vec<f64> = Vec::new();
+            while began.elapsed() < Duration::from_secs(100) {
+                purse.pay(method).await.unwrap();
+                sent.push(began.elapsed().as_secs_f64());
+            }
+            let used = sent.len() as f64 * cost / 100.0;
+            assert!(used >= 0.95 * allowed, "{used} of {allowed}");
+            let seconds = cost.max(allowed) / allowed;
+            for (index, from) in sent.iter().enumerate() {
+                let within = sent[index..].iter().take_while(|at| **at < from + seconds - 0.003).count();
+                assert!(within as f64 * cost <= allowed * seconds + 1e-6, "{within} requests from {from}");
+            }
         }
-        // A lower bound only: a busy machine may be slower, never faster than the pace.
-        assert!(began.elapsed() >= Duration::from_millis(290), "{:?}", began.elapsed());
     }
 
-    #[test]
-    fn half_a_request_a_second_is_a_pace() {
-        assert_eq!(Tariff::by_requests("x", 0.5).pace(), 0.25);
-        assert_eq!(Tariff::by_requests("x", 8.0).pace(), 7.0);
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_was_too_fast_waits_everywhere() {
+        let purse = purse(alchemy(1e6, None));
+        purse.hold(Duration::from_secs(7));
+        let began = Instant::now();
+        purse.pay("eth_call").await.unwrap();
+        assert!(began.elapsed() >= Duration::from_secs(7));
     }
 }

@@ -1,27 +1,35 @@
-//! The endpoints of one chain: whom to ask next, and how a span of blocks is scanned for logs.
+//! The endpoints of one chain: questions are put to one after the other until an answer passes its check.
 //!
 //! Every answer is checked before it is believed. An endpoint that refuses, or whose answer fails the check, is passed
 //! over for that question and the next one is asked; only when all have been is the question given up, with everyone's
-//! reason.
+//! reason. Whom to ask first is [`route`]'s word; log scans are in [`scan`](crate::rpc::scan), second opinions in
+//! [`trust`](crate::rpc::trust).
 
-use crate::rpc::classify::{self, Verdict};
-use crate::rpc::endpoint::{Endpoint, Refusal};
-use crate::rpc::providers::{EndpointConfig, LeftOut};
+use crate::rpc::classify::Verdict;
+use crate::rpc::endpoint::{Endpoint, Refusal, is_passing};
+use crate::rpc::journal::Journal;
+use crate::rpc::providers::{LeftOut, Providers};
 use crate::rpc::recording::{Recorder, RecordingError};
-use alloy_primitives::U64;
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
-use lake::bronze::{Header, LogFilter, RawLog};
+use crate::rpc::route::{self, Task};
+use crate::rpc::tally::{Asked, Purpose};
+use lake::bronze::Header;
 use lake::registry::Chain;
-use lake::span::{BlockSpan, Coverage};
 use lake::status::Reason;
-use lake::{Address, B256, Bytes};
+use lake::{Address, B256, Bytes, Lake};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Headers kept in memory, a chain.
+const HEADERS_KEPT: u64 = 20_000;
+/// How long to rest before everyone is asked once more, when all that stood against an answer were passing faults of
+/// endpoints that had answered before.
+pub(crate) const RESTS: [Duration; 3] =
+    [Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(120)];
 
 /// Why a chain gave no answer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -136,65 +144,79 @@ fn lines(items: &[impl std::fmt::Display]) -> String {
     })
 }
 
+/// A question to a chain.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// What it is for.
+    pub purpose: Purpose,
+    /// Method.
+    pub method: &'static str,
+    /// Params.
+    pub params: Value,
+    /// The final block that it is about. Its answer never changes, so it is kept until its day is done.
+    pub block: Option<u64>,
+}
+
 /// The endpoints of one chain, each confirmed to serve it.
 pub struct Pool {
     chain: String,
-    endpoints: Vec<Arc<Endpoint>>,
+    pub(crate) endpoints: Vec<Arc<Endpoint>>,
     distrusted: Mutex<Vec<Refusal>>,
+    headers: moka::future::Cache<u64, Header>,
+    journal: Mutex<Option<Arc<Journal>>>,
     /// Endpoints that were left out after being asked for their chain id, and why.
     pub rejected: Vec<Refusal>,
 }
 
-/// Which blocks of a scan are there, and what they hold.
-#[derive(Debug, Default)]
-pub struct Scan {
-    /// Logs in order of block and log index.
-    pub logs: Vec<RawLog>,
-    /// Blocks read.
-    pub covered: Coverage,
-    /// Why the rest was not, if it was not.
-    pub failure: Option<PoolError>,
-    /// Labels of the endpoints whose answers are in it.
-    pub endpoints: BTreeSet<String>,
-}
-
 impl Pool {
-    /// Opens a chain's endpoints and asks each for its chain id.
+    /// Opens a chain's endpoints, with what earlier runs on the lake learned of them, and asks each for its chain id.
     ///
     /// # Errors
     /// [`PoolError::NoEndpoint`], [`PoolError::WrongChain`], or a recording that cannot be read.
     pub async fn open(
         chain: &Chain,
-        configs: &[EndpointConfig],
-        left_out: &[LeftOut],
+        providers: &Providers,
+        lake: &Lake,
         recorder: Option<Arc<Recorder>>,
     ) -> Result<Self, PoolError> {
         let client = reqwest::Client::new();
         let mut endpoints = Vec::new();
-        for config in configs.iter().filter(|config| config.chain == chain.name) {
-            endpoints.push(Arc::new(Endpoint::open(config, &client, recorder.clone())?));
+        for config in providers.endpoints.iter().filter(|config| config.chain == chain.name) {
+            let endpoint = Endpoint::open(config, &client, recorder.clone(), providers.clock)?;
+            endpoint.take_up(lake).await;
+            endpoints.push(Arc::new(endpoint));
         }
         if endpoints.is_empty() {
-            let left_out = left_out.iter().filter(|row| row.chain == chain.name).cloned().collect();
+            let left_out = providers.left_out.iter().filter(|row| row.chain == chain.name).cloned().collect();
             return Err(PoolError::NoEndpoint { chain: chain.name.clone(), left_out });
         }
         let mut pool = Self {
             chain: chain.name.clone(),
             endpoints: Vec::new(),
             distrusted: Mutex::default(),
+            headers: moka::future::Cache::new(HEADERS_KEPT),
+            journal: Mutex::default(),
             rejected: Vec::new(),
         };
         let mut serves_another = false;
-        for endpoint in endpoints {
-            match endpoint.request::<U64>("eth_chainId", &json!([])).await {
-                Ok(id) if id == U64::from(chain.chain_id) => pool.endpoints.push(endpoint),
+        let nothing = json!([]);
+        let ids =
+            endpoints.iter().map(|endpoint| endpoint.request(Purpose::Identity, "eth_chainId", &nothing));
+        let ids = futures::future::join_all(ids).await;
+        for (endpoint, id) in endpoints.iter().zip(ids) {
+            match id
+                .and_then(|id| read_as::<alloy_primitives::U64>(id).map_err(|why| bad_answer(endpoint, why)))
+            {
+                Ok(id) if id == alloy_primitives::U64::from(chain.chain_id) => {
+                    pool.endpoints.push(Arc::clone(endpoint));
+                }
                 Ok(id) => {
                     serves_another = true;
                     let text = format!(
                         "serves chain id {id}, but {} is {} in the registry",
                         chain.name, chain.chain_id
                     );
-                    pool.rejected.push(bad_answer(&endpoint, text));
+                    pool.rejected.push(bad_answer(endpoint, text));
                 }
                 Err(refusal) => pool.rejected.push(refusal),
             }
@@ -214,8 +236,8 @@ impl Pool {
         &self.chain
     }
 
-    /// Requests sent, by label and method.
-    pub fn asked(&self) -> BTreeMap<String, BTreeMap<String, u64>> {
+    /// What each endpoint was asked, by label.
+    pub fn asked(&self) -> BTreeMap<String, Asked> {
         self.endpoints.iter().map(|endpoint| (endpoint.label().to_owned(), endpoint.asked())).collect()
     }
 
@@ -227,64 +249,169 @@ impl Pool {
         caught.chain(left_out).chain(others).collect()
     }
 
+    /// Keeps what was learned of the endpoints.
+    ///
+    /// # Errors
+    /// [`lake::store::StoreError`].
+    pub async fn keep(&self, lake: &Lake) -> Result<(), lake::store::StoreError> {
+        for endpoint in &self.endpoints {
+            endpoint.keep(lake).await?;
+        }
+        Ok(())
+    }
+
+    /// Begins a day: from now on checked answers are kept in its journal, and not asked for when they are there.
+    pub fn begin(&self, journal: Journal) {
+        *self.journal.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(journal));
+    }
+
+    /// The journal of the day.
+    pub fn journal(&self) -> Option<Arc<Journal>> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Operators of these endpoints.
+    pub fn operators(&self, labels: &BTreeSet<String>) -> BTreeSet<String> {
+        let those = self.endpoints.iter().filter(|endpoint| labels.contains(endpoint.label()));
+        those.map(|endpoint| endpoint.operator().to_owned()).collect()
+    }
+
+    /// Endpoints that were caught with wrong answers, or without what they should hold.
+    pub fn distrusted(&self) -> Vec<Refusal> {
+        self.distrusted.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks an endpoint no more in this run, and forgets what it has said of the day.
+    pub async fn distrust(&self, refusal: Refusal) {
+        if let Some(journal) = self.journal()
+            && let Err(error) = journal.forget(&refusal.label).await
+        {
+            tracing::warn!("{error}");
+        }
+        self.headers.invalidate_all();
+        self.distrusted.lock().unwrap_or_else(PoisonError::into_inner).push(refusal);
+    }
+
+    pub(crate) fn is_distrusted(&self, label: &str) -> bool {
+        self.distrusted().iter().any(|refusal| refusal.label == label)
+    }
+
+    /// Trusted endpoints for a task, the cheapest first.
+    pub(crate) fn candidates(&self, task: &Task<'_>) -> Vec<&Arc<Endpoint>> {
+        let trusted = self.endpoints.iter().filter(|endpoint| !self.is_distrusted(endpoint.label()));
+        route::in_order(trusted, task)
+    }
+
     /// Asks one endpoint after the other until `read` accepts an answer. Returns what it made of the answer, with the
     /// endpoint's label.
     ///
     /// # Errors
     /// [`PoolError`]: a revert and a wish for a smaller batch at once, everything else when all have been asked.
-    pub async fn ask<R, T>(
+    pub async fn ask<T>(
+        &self,
+        question: &Question,
+        read: impl Fn(Value) -> Result<T, String>,
+    ) -> Result<(T, String), PoolError> {
+        let Question { purpose, method, params, block } = question;
+        let journal = self.journal().filter(|_| block.is_some());
+        if let Some((answer, label)) = journal.as_ref().and_then(|journal| journal.answer(method, params))
+            && let Ok(read) = read(answer)
+        {
+            return Ok((read, label));
+        }
+        let ask = |endpoint: &Arc<Endpoint>| {
+            let (endpoint, purpose) = (Arc::clone(endpoint), *purpose);
+            async move { endpoint.request(purpose, method, params).await }
+        };
+        let read = |answer: &Value| read(answer.clone());
+        let (read, answer, label) = self.first_accepted(method, *block, ask, read).await?;
+        if let Some(journal) = journal
+            && let Err(error) = journal.keep_answer(method, params, &label, &answer).await
+        {
+            tracing::warn!("{error}");
+        }
+        Ok((read, label))
+    }
+
+    /// Goes from endpoint to endpoint, and rests where only passing faults were in the way.
+    async fn first_accepted<A, T, F>(
         &self,
         method: &'static str,
-        params: Value,
-        read: impl Fn(R) -> Result<T, String>,
-    ) -> Result<(T, &str), PoolError>
+        block: Option<u64>,
+        ask: impl Fn(&Arc<Endpoint>) -> F,
+        read: impl Fn(&A) -> Result<T, String>,
+    ) -> Result<(T, A, String), PoolError>
     where
-        R: DeserializeOwned + Send + Sync + std::fmt::Debug + Unpin + 'static,
+        F: Future<Output = Result<A, Refusal>>,
     {
-        let mut refusals = self.distrusted();
-        let trusted = self.endpoints.iter().filter(|endpoint| !self.is_distrusted(endpoint.label()));
-        let (down, up): (Vec<_>, Vec<_>) = trusted.partition(|endpoint| endpoint.is_down());
-        for endpoint in up.into_iter().chain(down) {
-            match endpoint.request::<R>(method, &params).await {
-                Ok(answer) => match read(answer) {
-                    Ok(read) => return Ok((read, endpoint.label())),
-                    Err(why) => refusals.push(bad_answer(endpoint, why)),
-                },
-                Err(Refusal { verdict: Verdict::Revert(data), .. }) => return Err(PoolError::Revert(data)),
-                Err(refusal) if matches!(refusal.verdict, Verdict::SmallerBatch { .. }) => {
-                    return Err(PoolError::SmallerBatch { refusal });
-                }
-                Err(refusal) => {
-                    // One may be slow, two are not.
-                    let too_long = |refusal: &Refusal| refusal.verdict == Verdict::TookTooLong;
-                    if too_long(&refusal) && refusals.iter().any(too_long) {
+        let mut rests = RESTS.iter();
+        loop {
+            let mut refusals = self.distrusted();
+            for endpoint in self.candidates(&Task::Request { method, block }) {
+                match ask(endpoint).await {
+                    Ok(answer) => match read(&answer) {
+                        Ok(read) => return Ok((read, answer, endpoint.label().to_owned())),
+                        Err(why) => refusals.push(bad_answer(endpoint, why)),
+                    },
+                    Err(Refusal { verdict: Verdict::Revert(data), .. }) => {
+                        return Err(PoolError::Revert(data));
+                    }
+                    Err(refusal) if matches!(refusal.verdict, Verdict::SmallerBatch { .. }) => {
                         return Err(PoolError::SmallerBatch { refusal });
                     }
-                    refusals.push(refusal);
-                    if is_our_fault(&refusals) {
-                        break;
+                    Err(refusal) => {
+                        // One may be slow, two are not.
+                        let too_long = |refusal: &Refusal| refusal.verdict == Verdict::TookTooLong;
+                        if too_long(&refusal) && refusals.iter().any(too_long) {
+                            return Err(PoolError::SmallerBatch { refusal });
+                        }
+                        if let (Verdict::NoArchive, Some(block)) = (&refusal.verdict, block) {
+                            endpoint.lacks_block(method, block);
+                        }
+                        refusals.push(refusal);
+                        if is_our_fault(&refusals) {
+                            break;
+                        }
                     }
                 }
             }
+            if let Some(slow) = refusals.iter().position(|refusal| refusal.verdict == Verdict::TookTooLong) {
+                return Err(PoolError::SmallerBatch { refusal: refusals.swap_remove(slow) });
+            }
+            match rests.next() {
+                Some(rest) if self.may_pass(&refusals) => tokio::time::sleep(*rest).await,
+                _ => {
+                    let (chain, method) = (self.chain.clone(), method.to_owned());
+                    return Err(PoolError::Refused { chain, method, refusals });
+                }
+            }
         }
-        if let Some(slow) = refusals.iter().position(|refusal| refusal.verdict == Verdict::TookTooLong) {
-            return Err(PoolError::SmallerBatch { refusal: refusals.swap_remove(slow) });
-        }
-        Err(PoolError::Refused { chain: self.chain.clone(), method: method.to_owned(), refusals })
     }
 
-    /// The header of a block.
+    /// Whether another round may fare better: a refusal was a passing fault of an endpoint that has answered before.
+    pub(crate) fn may_pass(&self, refusals: &[Refusal]) -> bool {
+        let has_answered = |label: &str| {
+            self.endpoints.iter().any(|endpoint| endpoint.label() == label && endpoint.has_answered())
+        };
+        refusals.iter().any(|refusal| is_passing(&refusal.verdict) && has_answered(&refusal.label))
+    }
+
+    /// The header of a block. Asked for once, however many wait for it.
     ///
     /// # Errors
     /// [`PoolError`], also when no endpoint has the block.
-    pub async fn header(&self, number: u64) -> Result<Header, PoolError> {
-        let read = |header: Option<RpcHeader>| match header {
-            Some(header) if header.number == number => Ok(Header::from(header)),
-            Some(header) => Err(format!("answered block {} when asked for {number}", header.number)),
-            None => Err(format!("has no block {number}")),
+    pub async fn header(&self, purpose: Purpose, number: u64) -> Result<Header, PoolError> {
+        let ask = async {
+            let read = |answer: Value| match read_as::<Option<RpcHeader>>(answer)? {
+                Some(header) if header.number == number => Ok(Header::from(header)),
+                Some(header) => Err(format!("answered block {} when asked for {number}", header.number)),
+                None => Err(format!("has no block {number}")),
+            };
+            let params = json!([format!("{number:#x}"), false]);
+            let question = Question { purpose, method: "eth_getBlockByNumber", params, block: Some(number) };
+            self.ask(&question, read).await.map(|(header, _)| header)
         };
-        let params = json!([format!("{number:#x}"), false]);
-        Ok(self.ask("eth_getBlockByNumber", params, read).await?.0)
+        self.headers.try_get_with(number, ask).await.map_err(|error: Arc<PoolError>| PoolError::clone(&error))
     }
 
     /// The last final block: that of the `finalized` tag, or where no endpoint knows the tag, the block so many behind
@@ -294,17 +421,20 @@ impl Pool {
     /// [`PoolError`].
     pub async fn finalized(&self, blocks_behind_head: u64) -> Result<Header, PoolError> {
         let by_tag = async |tag: &'static str| {
-            let read = |header: Option<RpcHeader>| {
+            let read = |answer: Value| {
+                let header = read_as::<Option<RpcHeader>>(answer)?;
                 header.map(Header::from).ok_or_else(|| format!("has no {tag} block"))
             };
-            self.ask("eth_getBlockByNumber", json!([tag, false]), read).await.map(|(header, _)| header)
+            let (purpose, params) = (Purpose::Identity, json!([tag, false]));
+            let question = Question { purpose, method: "eth_getBlockByNumber", params, block: None };
+            self.ask(&question, read).await.map(|(header, _)| header)
         };
         match by_tag("finalized").await {
             Err(PoolError::Refused { refusals, .. })
                 if refusals.iter().any(|refusal| does_not_know_tag(&refusal.verdict)) =>
             {
                 let head = by_tag("latest").await?;
-                self.header(head.number.saturating_sub(blocks_behind_head)).await
+                self.header(Purpose::Identity, head.number.saturating_sub(blocks_behind_head)).await
             }
             outcome => outcome,
         }
@@ -316,191 +446,74 @@ impl Pool {
     /// [`PoolError`]; a revert is [`PoolError::Revert`].
     pub async fn call<T>(
         &self,
+        purpose: Purpose,
         to: Address,
         input: &Bytes,
         block: u64,
         read: impl Fn(Bytes) -> Result<T, String>,
-    ) -> Result<(T, &str), PoolError> {
+    ) -> Result<(T, String), PoolError> {
         let params = json!([{ "to": format!("{to:#x}"), "data": input }, format!("{block:#x}")]);
-        self.ask("eth_call", params, read).await
+        let question = Question { purpose, method: "eth_call", params, block: Some(block) };
+        self.ask(&question, |answer| read(read_as(answer)?)).await
     }
 
-    /// Scans a span for logs, `at_once` windows at a time, each through the endpoint that takes the widest.
-    ///
-    /// `progress` is told the number of blocks of every accepted window. The result says what is covered; it is the
-    /// caller's to see that nothing is missing.
-    pub async fn scan(
-        &self,
-        filter: &LogFilter,
-        span: BlockSpan,
-        at_once: usize,
-        progress: impl Fn(u64),
-    ) -> Scan {
-        let mut scan = Scan::default();
-        let mut hashes: HashMap<u64, B256> = HashMap::new();
-        let mut waiting = VecDeque::from([Window { span, passed_over: Vec::new() }]);
-        let mut under_way = FuturesUnordered::new();
-        loop {
-            while scan.failure.is_none() && under_way.len() < at_once.max(1) {
-                let Some(window) = waiting.pop_front() else { break };
-                let Some(endpoint) = self.widest(&window.passed_over) else {
-                    scan.failure = Some(self.refused_scan(window));
-                    break;
-                };
-                let width = endpoint.log_window();
-                if window.span.count() > width {
-                    window.cut(width, &mut waiting);
-                    continue;
-                }
-                let endpoint = Arc::clone(endpoint);
-                under_way.push(async move {
-                    let answer = logs_of(&endpoint, filter, window.span).await;
-                    (window, endpoint, answer)
-                });
-            }
-            let Some((mut window, endpoint, answer)) = under_way.next().await else { break };
-            let checked = answer.and_then(|logs| {
-                check_hashes(&logs, &mut hashes).map(|()| logs).map_err(|text| bad_answer(&endpoint, text))
-            });
-            match checked {
-                Ok(logs) => match scan.covered.add(window.span) {
-                    Ok(()) => {
-                        progress(window.span.count());
-                        scan.endpoints.insert(endpoint.label().to_owned());
-                        scan.logs.extend(logs);
-                    }
-                    Err(overlap) => {
-                        window.pass_over(bad_answer(&endpoint, overlap.to_string()), &mut waiting)
-                    }
-                },
-                Err(refusal) => match shorter(window.span.count(), &refusal.verdict) {
-                    Some((width, lasts)) => {
-                        if lasts {
-                            endpoint.narrow(width);
-                        }
-                        window.cut(width, &mut waiting);
-                    }
-                    None => {
-                        if matches!(refusal.verdict, Verdict::FewerBlocks { .. }) && window.span.count() == 1
-                        {
-                            endpoint.set_lacking("eth_getLogs");
-                        }
-                        window.pass_over(refusal, &mut waiting);
-                    }
-                },
-            }
-        }
-        scan.logs.sort_by_key(|log| (log.block_number, log.log_index));
-        scan
-    }
-
-    /// The endpoint with the widest log window that was not passed over; of equals the more trusted; of those that are
-    /// up before those that are down.
-    fn widest(&self, passed_over: &[Refusal]) -> Option<&Arc<Endpoint>> {
-        if is_our_fault(passed_over) {
-            return None;
-        }
-        let candidates = self.endpoints.iter().enumerate();
-        candidates
-            .filter(|(_, endpoint)| !passed_over.iter().any(|refusal| refusal.label == endpoint.label()))
-            .filter(|(_, endpoint)| !self.is_distrusted(endpoint.label()))
-            .min_by_key(|(index, endpoint)| {
-                let is_last = endpoint.is_down() || endpoint.lacks("eth_getLogs");
-                (is_last, std::cmp::Reverse(endpoint.log_window()), *index)
-            })
-            .map(|(_, endpoint)| endpoint)
-    }
-
-    fn refused_scan(&self, window: Window) -> PoolError {
-        PoolError::Refused {
-            chain: self.chain.clone(),
-            method: format!("eth_getLogs of blocks {}", window.span),
-            refusals: [self.distrusted(), window.passed_over].concat(),
-        }
-    }
-
-    /// Endpoints that were caught without what they should hold, and how.
-    pub fn distrusted(&self) -> Vec<Refusal> {
-        self.distrusted.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn is_distrusted(&self, label: &str) -> bool {
-        self.distrusted().iter().any(|refusal| refusal.label == label)
-    }
-
-    /// Asks each endpoint of a scan for logs that must exist in `span`. Those that do not have them are not asked again in
-    /// this run. Returns whether all had them.
+    /// The return data, or the revert data, of view calls at a block, sent in as few JSON-RPC batches as the endpoint
+    /// takes. `all_params` are the params of one `eth_call` each.
     ///
     /// # Errors
-    /// [`PoolError`] when an endpoint gives no answer: nothing is shown then, for or against it.
-    pub async fn have_logs(
+    /// [`PoolError`].
+    pub async fn call_batch(
         &self,
-        labels: &BTreeSet<String>,
-        filter: &LogFilter,
-        span: BlockSpan,
-    ) -> Result<bool, PoolError> {
-        let mut all_have = true;
-        for endpoint in self.endpoints.iter().filter(|endpoint| labels.contains(endpoint.label())) {
-            let refusal = match logs_of(endpoint, filter, span).await {
-                Ok(logs) if !logs.is_empty() => continue,
-                Ok(_) => {
-                    let contract = filter.addresses.first().copied().unwrap_or_default();
-                    let text = format!(
-                        "answers that blocks {span} hold no log of {contract:#x}, yet the contract's state says that it \
-                         was touched then: it does not hold these logs"
-                    );
-                    bad_answer(endpoint, text)
-                }
-                Err(refusal) if refusal.verdict == Verdict::BadAnswer => refusal,
-                Err(refusal) => {
-                    let (chain, method) = (self.chain.clone(), format!("eth_getLogs of blocks {span}"));
-                    return Err(PoolError::Refused { chain, method, refusals: vec![refusal] });
-                }
+        purpose: Purpose,
+        all_params: &[Value],
+        block: u64,
+    ) -> Result<(Vec<Result<Bytes, Bytes>>, String), PoolError> {
+        let ask = |endpoint: &Arc<Endpoint>| {
+            let endpoint = Arc::clone(endpoint);
+            async move { batched(&endpoint, purpose, all_params).await }
+        };
+        let read = |answers: &Vec<Result<Value, Bytes>>| {
+            let read = |answer: &Result<Value, Bytes>| match answer {
+                Ok(value) => read_as::<Bytes>(value.clone()).map(Ok),
+                Err(data) => Ok(Err(data.clone())),
             };
-            all_have = false;
-            self.distrusted.lock().unwrap_or_else(PoisonError::into_inner).push(refusal);
-        }
-        Ok(all_have)
+            answers.iter().map(read).collect::<Result<Vec<_>, String>>()
+        };
+        let (answers, _, label) = self.first_accepted("eth_call", Some(block), ask, read).await?;
+        Ok((answers, label))
     }
 }
 
-/// A part of a scan, with the endpoints that could not give it.
-struct Window {
-    span: BlockSpan,
-    passed_over: Vec<Refusal>,
-}
-
-impl Window {
-    /// Puts its pieces of at most so many blocks to the front, in order, so that the scan runs through the day and not
-    /// about it.
-    fn cut(self, width: u64, waiting: &mut VecDeque<Window>) {
-        let pieces = self.span.windows(width);
-        let pieces = pieces.map(|span| Window { span, passed_over: self.passed_over.clone() });
-        for (index, piece) in pieces.enumerate() {
-            waiting.insert(index, piece);
+/// All answers of one endpoint, in batches of as many members as it takes.
+async fn batched(
+    endpoint: &Endpoint,
+    purpose: Purpose,
+    all_params: &[Value],
+) -> Result<Vec<Result<Value, Bytes>>, Refusal> {
+    let mut answers: Vec<Result<Value, Bytes>> = Vec::with_capacity(all_params.len());
+    while answers.len() < all_params.len() {
+        let rest = &all_params[answers.len()..];
+        let members = &rest[..rest.len().min(endpoint.most_members())];
+        match endpoint.batch(purpose, "eth_call", members).await {
+            Ok(part) => {
+                for answer in part {
+                    answers.push(match answer {
+                        Ok(value) => Ok(value),
+                        Err(Refusal { verdict: Verdict::Revert(data), .. }) => Err(data),
+                        Err(refusal) => return Err(refusal),
+                    });
+                }
+            }
+            Err(Refusal { verdict: Verdict::SmallerBatch { at_most }, .. }) if members.len() > 1 => {
+                let told = at_most.and_then(|most| usize::try_from(most).ok());
+                endpoint.cap_members(
+                    told.filter(|most| (1..members.len()).contains(most)).unwrap_or(members.len() / 2),
+                );
+            }
+            Err(refusal) => return Err(refusal),
         }
     }
-
-    fn pass_over(&mut self, refusal: Refusal, waiting: &mut VecDeque<Window>) {
-        let mut passed_over = std::mem::take(&mut self.passed_over);
-        passed_over.push(refusal);
-        waiting.push_front(Window { span: self.span, passed_over });
-    }
-}
-
-/// The width to cut a refused window of so many blocks to, and whether the endpoint is to be asked for no more than
-/// that from now on. None when a shorter window is not what is wanted, or not possible.
-fn shorter(refused: u64, verdict: &Verdict) -> Option<(u64, bool)> {
-    match *verdict {
-        _ if refused <= 1 => None,
-        // What was asked for keeps the limit it named, so it is not about the width.
-        Verdict::FewerBlocks { at_most: Some(width), lasts: true } if width >= refused => None,
-        Verdict::FewerBlocks { at_most, lasts } => {
-            let told = at_most.filter(|width| (1..refused).contains(width));
-            Some((told.unwrap_or(refused / 2), lasts))
-        }
-        _ => None,
-    }
+    Ok(answers)
 }
 
 /// Whether a key's quota is spent, by our count or by the endpoint's word.
@@ -509,7 +522,7 @@ fn is_spent(verdict: &Verdict) -> bool {
 }
 
 /// Whether two endpoints agree that the request is wrong.
-fn is_our_fault(refusals: &[Refusal]) -> bool {
+pub(crate) fn is_our_fault(refusals: &[Refusal]) -> bool {
     refusals.iter().filter(|refusal| refusal.verdict == Verdict::Fatal).count() > 1
 }
 
@@ -519,70 +532,13 @@ fn does_not_know_tag(verdict: &Verdict) -> bool {
     matches!(verdict, Elsewhere | BadAnswer | Fatal | NotYet | Unknown)
 }
 
-fn bad_answer(endpoint: &Endpoint, text: String) -> Refusal {
+pub(crate) fn bad_answer(endpoint: &Endpoint, text: String) -> Refusal {
     Refusal { label: endpoint.label().to_owned(), verdict: Verdict::BadAnswer, text }
 }
 
-async fn logs_of(endpoint: &Endpoint, filter: &LogFilter, span: BlockSpan) -> Result<Vec<RawLog>, Refusal> {
-    let params = json!([{
-        "fromBlock": format!("{:#x}", span.first()),
-        "toBlock": format!("{:#x}", span.last()),
-        "address": filter.addresses.iter().map(|address| format!("{address:#x}")).collect::<Vec<_>>(),
-        "topics": [filter.topic0],
-    }]);
-    let answer: Vec<Value> = endpoint.request("eth_getLogs", &params).await?;
-    if let Some(verdict) = classify::verdict_on_count(answer.len()) {
-        let text = format!("gave exactly {} logs, where lists are known to be cut off", answer.len());
-        return Err(Refusal { label: endpoint.label().to_owned(), verdict, text });
-    }
-    read_logs(answer, filter, span).map_err(|text| bad_answer(endpoint, text))
-}
-
-/// The part of a log beside [`RawLog`] that matters: whether it was taken back.
-#[derive(Deserialize)]
-struct Removed {
-    #[serde(default)]
-    removed: bool,
-}
-
-/// Logs as asked for, or what is wrong with the answer.
-fn read_logs(answer: Vec<Value>, filter: &LogFilter, span: BlockSpan) -> Result<Vec<RawLog>, String> {
-    let mut logs = Vec::with_capacity(answer.len());
-    let mut seen = BTreeSet::new();
-    for value in answer {
-        let Removed { removed } =
-            Removed::deserialize(&value).map_err(|error| format!("bad log: {error}"))?;
-        let log: RawLog = serde_json::from_value(value).map_err(|error| format!("bad log: {error}"))?;
-        let at = || format!("log {} of block {}", log.log_index, log.block_number);
-        if removed {
-            return Err(format!("{} was removed by a reorganisation", at()));
-        }
-        if !span.contains(log.block_number) {
-            return Err(format!("{} lies outside blocks {span}", at()));
-        }
-        if !filter.matches(&log) {
-            return Err(format!("{} is not one that was asked for", at()));
-        }
-        if !seen.insert((log.block_number, log.log_index)) {
-            return Err(format!("{} came twice", at()));
-        }
-        logs.push(log);
-    }
-    Ok(logs)
-}
-
-/// One block has one hash, whoever answers.
-fn check_hashes(logs: &[RawLog], hashes: &mut HashMap<u64, B256>) -> Result<(), String> {
-    for log in logs {
-        let known = *hashes.entry(log.block_number).or_insert(log.block_hash);
-        if known != log.block_hash {
-            return Err(format!(
-                "block {} has hash {} here and {known} elsewhere",
-                log.block_number, log.block_hash
-            ));
-        }
-    }
-    Ok(())
+/// A result as a method's type, or what is wrong with it.
+pub(crate) fn read_as<R: DeserializeOwned>(answer: Value) -> Result<R, String> {
+    serde_json::from_value(answer).map_err(|error| format!("its answer cannot be read: {error}"))
 }
 
 /// The fields of an RPC block that are kept.
@@ -607,71 +563,6 @@ impl From<RpcHeader> for Header {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn log(block: u64, index: u64) -> Value {
-        json!({
-            "address": Address::repeat_byte(1), "topics": [B256::repeat_byte(2)], "data": "0x",
-            "blockNumber": format!("{block:#x}"), "blockHash": B256::repeat_byte(3),
-            "transactionHash": B256::repeat_byte(4), "transactionIndex": "0x0",
-            "logIndex": format!("{index:#x}"), "removed": false, "blockTimestamp": "0x1",
-        })
-    }
-
-    #[test]
-    fn an_answer_is_checked_before_it_is_believed() {
-        let filter = LogFilter::new([Address::repeat_byte(1)], [B256::repeat_byte(2)]);
-        let span = BlockSpan::new(10, 19).unwrap();
-        let read = |answer| read_logs(answer, &filter, span);
-        assert_eq!(read(vec![log(10, 0), log(19, 1)]).unwrap().len(), 2);
-        let with = |key: &str, value: Value| {
-            let mut log = log(10, 0);
-            log[key] = value;
-            vec![log]
-        };
-        for (answer, expected) in [
-            (vec![log(20, 0)], "lies outside blocks 10-19"),
-            (vec![log(10, 0), log(10, 0)], "came twice"),
-            (with("removed", json!(true)), "was removed"),
-            (with("address", json!(Address::ZERO)), "not one that was asked for"),
-            (with("topics", json!([])), "not one that was asked for"),
-            (with("blockNumber", Value::Null), "bad log"),
-        ] {
-            let error = read(answer).unwrap_err();
-            assert!(error.contains(expected), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_refused_window_is_cut_shorter_or_not_at_all() {
-        let fewer = |at_most, lasts| Verdict::FewerBlocks { at_most, lasts };
-        for (refused, verdict, expected) in [
-            (100, fewer(Some(10), true), Some((10, true))),
-            (100, fewer(Some(10), false), Some((10, false))),
-            (100, fewer(None, true), Some((50, true))),
-            // It had what it asked for, so the width is not the reason (facts/rpc_providers.md §5, code 35).
-            (10, fewer(Some(10), true), None),
-            // The suggested pair lay elsewhere.
-            (10, fewer(Some(1_075), false), Some((5, false))),
-            (3, fewer(None, false), Some((1, false))),
-            (1, fewer(None, false), None),
-            (1, fewer(Some(1), true), None),
-            (100, Verdict::NotYet, None),
-            (100, Verdict::FewerAddresses, None),
-        ] {
-            assert_eq!(shorter(refused, &verdict), expected, "{refused} {verdict:?}");
-        }
-    }
-
-    #[test]
-    fn one_block_has_one_hash() {
-        let filter = LogFilter::new([Address::repeat_byte(1)], [B256::repeat_byte(2)]);
-        let span = BlockSpan::new(10, 19).unwrap();
-        let mut other = log(10, 1);
-        other["blockHash"] = json!(B256::repeat_byte(9));
-        let mut hashes = HashMap::new();
-        check_hashes(&read_logs(vec![log(10, 0)], &filter, span).unwrap(), &mut hashes).unwrap();
-        check_hashes(&read_logs(vec![other], &filter, span).unwrap(), &mut hashes).unwrap_err();
-    }
 
     #[test]
     fn a_chain_without_keys_says_which_variable_to_set() {

@@ -24,7 +24,9 @@
 //! trust.
 
 use crate::rpc::budget::{Purse, Tariff};
+use crate::rpc::clock::Clock;
 use crate::rpc::secret::{Scrubber, SecretUrl};
+use crate::rpc::wire::InProcess;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -71,12 +73,24 @@ pub enum ProvidersError {
 }
 
 /// How an endpoint is reached.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub enum Reach {
     /// JSON-RPC over HTTP.
     Http(SecretUrl),
+    /// JSON-RPC within the process: simulated providers, asked without a network.
+    InProcess(InProcess),
     /// A recording.
     Replay(PathBuf),
+}
+
+impl std::fmt::Debug for Reach {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Http(url) => f.debug_tuple("Http").field(url).finish(),
+            Self::InProcess(_) => f.write_str("InProcess"),
+            Self::Replay(file) => f.debug_tuple("Replay").field(file).finish(),
+        }
+    }
 }
 
 /// One endpoint, ready to be opened.
@@ -116,6 +130,8 @@ pub struct Providers {
     pub endpoints: Vec<EndpointConfig>,
     /// Rows without a key.
     pub left_out: Vec<LeftOut>,
+    /// The time by which all of them are paced.
+    pub clock: Clock,
 }
 
 #[derive(Deserialize)]
@@ -128,6 +144,7 @@ struct ProvidersFile {
 
 /// Tariffs by operator, and the purses of the keys met so far.
 struct Purses {
+    clock: Clock,
     tariffs: Vec<Tariff>,
     of_keys: HashMap<String, Arc<Purse>>,
 }
@@ -139,13 +156,13 @@ impl Purses {
         let purse = self
             .of_keys
             .entry(variable.to_owned())
-            .or_insert_with(|| Arc::new(Purse::new(variable, tariff())));
+            .or_insert_with(|| Arc::new(Purse::new(variable, tariff(), self.clock)));
         Arc::clone(purse)
     }
 
     /// The purse of an endpoint without a key.
     fn of_label(&self, row: &EndpointRow) -> Arc<Purse> {
-        Arc::new(Purse::new(&row.label, row.tariff(&self.tariffs)))
+        Arc::new(Purse::new(&row.label, row.tariff(&self.tariffs), self.clock))
     }
 }
 
@@ -192,7 +209,7 @@ impl Providers {
                 why,
             })?;
         }
-        let mut purses = Purses { tariffs: read.tariff, of_keys: HashMap::new() };
+        let mut purses = Purses { clock: providers.clock, tariffs: read.tariff, of_keys: HashMap::new() };
         for row in read.endpoint {
             let label = row.label.clone();
             let bad =

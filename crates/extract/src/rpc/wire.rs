@@ -1,7 +1,7 @@
 //! The lowest layer: one JSON-RPC body out, one back, with its HTTP status.
 //!
-//! [`Wire`] is a tower service under alloy's `RpcClient`, which makes ids and envelopes. Over HTTP or from a recording,
-//! everything above it is the same.
+//! [`Wire`] is a tower service under alloy's `RpcClient`, which makes ids and envelopes. Over HTTP, within the process or
+//! from a recording, everything above it is the same.
 
 use crate::rpc::classify;
 use crate::rpc::providers::Reach;
@@ -9,6 +9,8 @@ use crate::rpc::recording::{Answer, Recorder, Recording, RecordingError};
 use crate::rpc::secret::{Scrubber, SecretUrl};
 use alloy_json_rpc::{Id, RequestPacket, Response, ResponsePacket, ResponsePayload, SerializedRequest};
 use alloy_transport::{TransportError, TransportErrorKind, TransportFut};
+use bytes::Bytes;
+use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -71,6 +73,13 @@ pub enum WireError {
     },
 }
 
+/// A way to an endpoint without a network: request body in; status, headers and body out.
+pub type InProcess = Arc<
+    dyn Fn(Vec<u8>) -> BoxFuture<'static, std::io::Result<(u16, Vec<(String, String)>, Vec<u8>)>>
+        + Send
+        + Sync,
+>;
+
 /// Carries requests to one endpoint.
 #[derive(Clone)]
 pub struct Wire {
@@ -86,8 +95,12 @@ struct Inner {
 
 enum Carrier {
     Http { client: reqwest::Client, url: SecretUrl },
+    InProcess(InProcess),
     Replay(Recording),
 }
+
+/// What came back: status, the `Retry-After` header, body.
+type Carried = (u16, Option<String>, Bytes);
 
 impl Wire {
     /// A wire to an endpoint of `chain`, keeping exchanges in `recorder` if there is one.
@@ -103,6 +116,7 @@ impl Wire {
     ) -> Result<Self, RecordingError> {
         let carrier = match reach {
             Reach::Http(url) => Carrier::Http { client: client.clone(), url: url.clone() },
+            Reach::InProcess(carrier) => Carrier::InProcess(Arc::clone(carrier)),
             Reach::Replay(file) => Carrier::Replay(Recording::load(file)?),
         };
         Ok(Self { inner: Arc::new(Inner { chain: chain.to_owned(), carrier, scrubber, recorder }) })
@@ -126,57 +140,67 @@ impl tower::Service<RequestPacket> for Wire {
 
 impl Inner {
     async fn carry(&self, packet: RequestPacket) -> Result<ResponsePacket, WireError> {
-        match &self.carrier {
-            Carrier::Replay(recording) => self.replay(recording, packet),
-            Carrier::Http { client, url } => {
-                let asked: Vec<(String, String)> = match &self.recorder {
-                    Some(_) => requests(&packet)
-                        .iter()
-                        .map(|request| (request.method().to_owned(), params(request)))
-                        .collect(),
-                    None => Vec::new(),
-                };
-                let reply = self.post(client, url, packet).await?;
-                if let (Some(recorder), ResponsePacket::Single(response), [(method, params)]) =
-                    (&self.recorder, &reply.packet, asked.as_slice())
-                {
-                    recorder.keep(&self.chain, method, params, answer_of(response)?);
-                }
-                reply.with_its_status()
+        let asked: Vec<(String, String)> = match &self.recorder {
+            Some(_) => requests(&packet)
+                .iter()
+                .map(|request| (request.method().to_owned(), params(request)))
+                .collect(),
+            None => Vec::new(),
+        };
+        let id = match &packet {
+            RequestPacket::Single(request) => Some(request.id().clone()),
+            RequestPacket::Batch(_) => None,
+        };
+        let carried = match &self.carrier {
+            Carrier::Replay(recording) => return self.replay(recording, packet),
+            Carrier::Http { client, url } => self.in_time(self.post(client, url, body_of(packet)?)).await?,
+            Carrier::InProcess(carrier) => {
+                let sent = carrier(body_of(packet)?.into_bytes());
+                self.in_time(async {
+                    let lost = |error: std::io::Error| WireError::Unreachable(error.to_string());
+                    let (status, headers, body) = sent.await.map_err(lost)?;
+                    let retry_after = headers.into_iter().find(|(name, _)| name == "retry-after");
+                    Ok((status, retry_after.map(|(_, value)| value), Bytes::from(body)))
+                })
+                .await?
             }
+        };
+        let (status, retry_after, body) = carried;
+        let retry_after =
+            retry_after.and_then(|header| classify::retry_after(&header, jiff::Timestamp::now()));
+        let reply = Reply::read(status, retry_after, &body, id.as_ref(), &self.scrubber)?;
+        if let (Some(recorder), ResponsePacket::Single(response), [(method, params)]) =
+            (&self.recorder, &reply.packet, asked.as_slice())
+        {
+            recorder.keep(&self.chain, method, params, answer_of(response)?);
         }
+        reply.with_its_status()
+    }
+
+    /// Gives up on what has not come in time, whatever carries it.
+    async fn in_time(
+        &self,
+        carried: impl Future<Output = Result<Carried, WireError>>,
+    ) -> Result<Carried, WireError> {
+        let late = |_| WireError::Unreachable(format!("nothing came within {} s", TIMEOUT.as_secs()));
+        tokio::time::timeout(TIMEOUT, carried).await.map_err(late)?
     }
 
     async fn post(
         &self,
         client: &reqwest::Client,
         url: &SecretUrl,
-        packet: RequestPacket,
-    ) -> Result<Reply, WireError> {
+        body: String,
+    ) -> Result<Carried, WireError> {
         let unreachable = |error: reqwest::Error| {
             WireError::Unreachable(self.scrubber.clean(&chain_of(&error.without_url())))
         };
-        let asked = match &packet {
-            RequestPacket::Single(request) => Some(request.id().clone()),
-            RequestPacket::Batch(_) => None,
-        };
-        let body = packet.serialize().map_err(|error| WireError::Body(error.to_string()))?;
-        let response = client
-            .post(url.expose())
-            .timeout(TIMEOUT)
-            .header("content-type", "application/json")
-            .body(body.get().to_owned())
-            .send()
-            .await
-            .map_err(unreachable)?;
+        let request = client.post(url.expose()).header("content-type", "application/json").body(body);
+        let response = request.send().await.map_err(unreachable)?;
         let status = response.status().as_u16();
-        let retry_after = response
-            .headers()
-            .get("retry-after")
-            .and_then(|value| value.to_str().ok())
-            .and_then(|text| classify::retry_after(text, jiff::Timestamp::now()));
-        let body = response.bytes().await.map_err(unreachable)?;
-        Reply::read(status, retry_after, &body, asked.as_ref(), &self.scrubber)
+        let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
+        let retry_after = retry_after.map(str::to_owned);
+        Ok((status, retry_after, response.bytes().await.map_err(unreachable)?))
     }
 
     fn replay(&self, recording: &Recording, packet: RequestPacket) -> Result<ResponsePacket, WireError> {
@@ -256,6 +280,11 @@ impl Reply {
             packet => Ok(packet),
         }
     }
+}
+
+fn body_of(packet: RequestPacket) -> Result<String, WireError> {
+    let body = packet.serialize().map_err(|error| WireError::Body(error.to_string()))?;
+    Ok(body.get().to_owned())
 }
 
 fn is_success(status: u16) -> bool {

@@ -1,0 +1,72 @@
+//! Finding a deployment's contracts at a block, and noticing that they are no longer what they were.
+
+use crate::collect::{LayoutHistory, Unit};
+use crate::ledger::Failure;
+use crate::reads::Reader;
+use crate::rpc::tally::Purpose;
+use lake::bronze::{CallRecord, Header, ReadsAtBlock};
+use lake::day::Day;
+use lake::status::Reason;
+use protocols::{Answers, Call, Discovery, Layout};
+
+/// Steps of discovery after which a family is taken to be going in circles.
+const DISCOVERY_STEPS: usize = 16;
+
+/// Keeps a layout from this day on, unless the day would use the same one anyway.
+pub(crate) fn remember(history: &mut LayoutHistory, day: Day, layout: &Layout) {
+    if history.range(..=day).next_back().is_none_or(|(_, known)| known != layout) {
+        history.insert(day, layout.clone());
+    }
+}
+
+/// Asks a family's discovery questions at a block until it has the layout, beginning with answers already there.
+pub(crate) async fn discover(
+    reader: &Reader<'_>,
+    unit: Unit<'_>,
+    block: Header,
+    mut answers: Vec<CallRecord>,
+) -> Result<Layout, Failure> {
+    for _ in 0..DISCOVERY_STEPS {
+        let step = unit.family.discover(unit.csu, &Answers::new(&answers));
+        match step.map_err(|error| Failure::new(Reason::DiscoveryFailed, error))? {
+            Discovery::Found(layout) => return Ok(layout),
+            Discovery::Ask(calls) => {
+                answers.extend(
+                    reader
+                        .read(Purpose::Discovery, calls, block.number)
+                        .await
+                        .map_err(|error| Failure::from(&error))?,
+                );
+            }
+        }
+    }
+    let message = format!("no layout after {DISCOVERY_STEPS} steps at block {}", block.number);
+    Err(Failure::new(Reason::DiscoveryFailed, message))
+}
+
+/// The reads, if they confirm the layout they were planned with; else the layout as it is at their block, and the reads
+/// planned anew.
+pub(crate) async fn confirm(
+    reader: &Reader<'_>,
+    purpose: Purpose,
+    unit: Unit<'_>,
+    layout: Layout,
+    reads: ReadsAtBlock,
+    plan: impl Fn(&Layout) -> Vec<Call>,
+) -> Result<(Layout, ReadsAtBlock), Failure> {
+    let drift = match unit.family.confirm(unit.csu, &layout, &Answers::new(&reads.calls)) {
+        Ok(()) => return Ok((layout, reads)),
+        Err(drift) => drift,
+    };
+    tracing::info!("{}: {drift}; listing its contracts again at block {}", unit.csu.id, reads.block.number);
+    let layout = discover(reader, unit, reads.block, Vec::new()).await?;
+    let calls = reader.read(purpose, plan(&layout), reads.block.number).await;
+    let calls = calls.map_err(|error| Failure::from(&error))?;
+    let reads = ReadsAtBlock { block: reads.block, calls };
+    unit.family.confirm(unit.csu, &layout, &Answers::new(&reads.calls)).map_err(|drift| {
+        let message =
+            format!("block {}: {drift}, although they were listed at this very block", reads.block.number);
+        Failure::new(Reason::BadAnswer, message)
+    })?;
+    Ok((layout, reads))
+}

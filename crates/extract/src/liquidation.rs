@@ -1,0 +1,350 @@
+//! The liquidations of a day: one log scan for all CSUs of a chain, checked against other operators, then the oracle reads
+//! at the blocks that hold a log.
+
+use crate::boundary::BoundaryError;
+use crate::collect::{Collector, DayWork, Unit, collected, csu_of_day, effort_of};
+use crate::discovery::{confirm, discover};
+use crate::ledger::{Effort, Failure, Outcome};
+use crate::reads::Reader;
+use crate::rpc::pool::PoolError;
+use crate::rpc::scan::Scan;
+use crate::rpc::tally::Purpose;
+use crate::rpc::trust::{Confirmed, Doubt};
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
+use lake::bronze::{Audit, AuditedScan, LiquidationLogs, LogFilter, RawLog, ReadsAtBlock, Record};
+use lake::path::BronzeKey;
+use lake::span::BlockSpan;
+use lake::status::{AuditLevel, Dataset, Reason};
+use protocols::{Call, Layout};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A CSU with its contracts and the logs that are its liquidations.
+type Planned<'a> = (Unit<'a>, Layout, LogFilter);
+
+impl<'a> Collector<'a> {
+    /// One log scan for all the CSUs, then the oracle reads at the blocks that hold a log.
+    pub(crate) async fn liquidations(
+        &self,
+        work: &DayWork<'_>,
+        units: &[Unit<'a>],
+        confirmed: &BTreeMap<&'a str, Layout>,
+    ) -> Vec<Outcome> {
+        let set = Dataset::Liquidations;
+        let reader = Reader::new(work.open.pool, work.open.chain);
+        let (planned, mut outcomes) = self.planned(work, &reader, units, confirmed).await;
+        if planned.is_empty() {
+            return outcomes;
+        }
+        let filter = LogFilter::union(planned.iter().map(|(_, _, filter)| filter));
+        let (scan, checked) = self.checked_scan(work, &planned, &filter).await;
+        let logs = scan.logs();
+        let read = match scan_failure(&scan, work.span) {
+            None => self.event_reads(work, &reader, &planned, &logs).await,
+            Some(failure) => Err(failure),
+        };
+        let covered = scan.covered();
+        let scanned = Effort {
+            blocks_expected: Some(work.span.count()),
+            blocks_scanned: Some(covered.count()),
+            endpoints: scan.labels().union(&reader.labels()).cloned().collect(),
+            ..Effort::default()
+        };
+        let mut records: Vec<(Unit<'a>, LiquidationLogs, Effort)> = Vec::new();
+        for (unit, _, filter) in planned {
+            let reads = match &read {
+                Err(failure) => Err(failure.clone()),
+                Ok(reads) => reads.get(unit.csu.id.as_str()).cloned().unwrap_or_else(|| Ok(Vec::new())),
+            };
+            match reads {
+                Ok(reads) => {
+                    let asked = effort_of(&reads.iter().collect::<Vec<_>>());
+                    let Effort { calls_planned, calls_ok, .. } = asked;
+                    let effort = Effort { calls_planned, calls_ok, ..scanned.clone() };
+                    let record = LiquidationLogs {
+                        of: csu_of_day(unit.csu, work.day.clone()),
+                        blocks: Some(work.span),
+                        logs: logs.iter().filter(|log| filter.matches(log)).cloned().collect(),
+                        filter,
+                        scanned: covered.clone(),
+                        reads,
+                    };
+                    records.push((unit, record, effort));
+                }
+                Err(failure) => outcomes.push(Outcome::unfinished(
+                    &unit.csu.id,
+                    work.day.date,
+                    set,
+                    &failure,
+                    scanned.clone(),
+                )),
+            }
+        }
+        if !records.is_empty() {
+            // Before the objects: an audit without its object says nothing, an object without its audit would stay so.
+            let csus = records.iter().map(|(unit, _, _)| unit.csu.id.clone()).collect();
+            if let Err(failure) = self.write_audit(work, &scan, csus, &checked).await {
+                tracing::warn!("{}", failure.message);
+            }
+        }
+        for (unit, record, effort) in records {
+            let key = BronzeKey::of(set, &unit.csu.id, work.day.date);
+            outcomes.push(match self.write(&key, &record).await {
+                Ok(()) => collected(unit.csu, work.day.date, set, effort),
+                Err(failure) => Outcome::unfinished(&unit.csu.id, work.day.date, set, &failure, effort),
+            });
+        }
+        outcomes
+    }
+
+    /// The CSUs with their contracts, and the outcomes of those whose contracts are not found.
+    async fn planned(
+        &self,
+        work: &DayWork<'_>,
+        reader: &Reader<'_>,
+        units: &[Unit<'a>],
+        confirmed: &BTreeMap<&'a str, Layout>,
+    ) -> (Vec<Planned<'a>>, Vec<Outcome>) {
+        let (mut planned, mut outcomes) = (Vec::new(), Vec::new());
+        for unit in units {
+            let layout = match confirmed.get(unit.csu.id.as_str()) {
+                Some(layout) => Ok(layout.clone()),
+                None => {
+                    let known = self.stored_calls(unit.csu, work.day.date).await;
+                    discover(reader, *unit, work.last, known).await
+                }
+            };
+            match layout {
+                Ok(layout) => {
+                    let filter = unit.family.filter(unit.csu, &[&layout]);
+                    planned.push((*unit, layout, filter));
+                }
+                Err(failure) => {
+                    let (csu, set) = (&unit.csu.id, Dataset::Liquidations);
+                    outcomes.push(Outcome::unfinished(csu, work.day.date, set, &failure, Effort::default()));
+                }
+            }
+        }
+        (planned, outcomes)
+    }
+
+    /// The day's scan, and how far it was checked. Endpoints that are caught on the way are left out, and what they said is
+    /// read again elsewhere.
+    async fn checked_scan(
+        &self,
+        work: &DayWork<'_>,
+        planned: &[Planned<'a>],
+        filter: &LogFilter,
+    ) -> (Scan, Checked) {
+        let pool = work.open.pool;
+        let mut scan = Scan::default();
+        let mut checked = Checked::default();
+        let witness = match self.witness(work, planned).await {
+            Ok(witness) => witness,
+            Err(error) => {
+                scan.give_up(error);
+                return (scan, checked);
+            }
+        };
+        work.open.progress.begin_scan(work.span.count());
+        let day = format!("{} {}", work.day.chain, work.day.date);
+        // Each round without success leaves one endpoint fewer, so the rounds end.
+        loop {
+            pool.scan(&mut scan, filter, work.span, self.at_once, |blocks| work.open.advance(blocks)).await;
+            if scan.failure.is_some() {
+                return (scan, checked);
+            }
+            let caught = match &witness {
+                None => BTreeSet::new(),
+                Some((filter, span)) => match pool.have_logs(&scan.labels(), filter, *span).await {
+                    Ok(true) => BTreeSet::new(),
+                    Ok(false) => pool.distrusted().into_iter().map(|refusal| refusal.label).collect(),
+                    Err(error) => {
+                        // Unproven: none of its blocks counts as read.
+                        scan.give_up(error);
+                        return (scan, checked);
+                    }
+                },
+            };
+            checked.witnessed = witness.is_some() && caught.is_empty();
+            let caught = if caught.is_empty() {
+                match pool.ask_again(&scan, filter, self.audit, &day).await {
+                    Ok(confirmed) => {
+                        checked.confirmed = confirmed;
+                        return (scan, checked);
+                    }
+                    Err(Doubt::Undecided(error)) => {
+                        scan.give_up(error);
+                        return (scan, checked);
+                    }
+                    Err(Doubt::Caught(refusals)) => {
+                        let labels = refusals.iter().map(|refusal| refusal.label.clone()).collect();
+                        for refusal in refusals {
+                            pool.distrust(refusal).await;
+                        }
+                        labels
+                    }
+                }
+            } else {
+                caught
+            };
+            for label in &caught {
+                scan.forget(label);
+            }
+        }
+    }
+
+    /// Puts how far the scan was checked into the chain's audit of the day.
+    async fn write_audit(
+        &self,
+        work: &DayWork<'_>,
+        scan: &Scan,
+        mut csus: Vec<String>,
+        checked: &Checked,
+    ) -> Result<(), Failure> {
+        csus.sort();
+        let Confirmed { operators, blocks, windows, logs_in_receipts, level } = checked.confirmed.clone();
+        let entry = AuditedScan {
+            csus,
+            level: level.unwrap_or(AuditLevel::OneSource),
+            operators: work.open.pool.operators(&scan.labels()).into_iter().collect(),
+            asked_again: operators.into_iter().collect(),
+            blocks: work.span.count(),
+            blocks_asked_again: blocks.min(work.span.count()),
+            windows: scan.windows().count() as u64,
+            windows_asked_again: windows,
+            logs: scan.logs().len() as u64,
+            logs_in_receipts,
+            witnessed: checked.witnessed,
+        };
+        let key = BronzeKey::Audit { chain: work.day.chain.clone(), date: work.day.date };
+        // An audit that cannot be read is as good as none.
+        let known = self.lake.get(&key.path()).await?.and_then(|bytes| Audit::from_bytes(&bytes).ok());
+        let known = known.filter(|audit| audit.day == *work.day);
+        let audit = known.unwrap_or_else(|| Audit { day: work.day.clone(), scans: Vec::new() }).with(entry);
+        let bytes = audit.to_bytes().map_err(|error| Failure::new(Reason::BadAnswer, error))?;
+        Ok(self.lake.replace(&key.path(), bytes).await?)
+    }
+
+    /// Where a log must be, by the word of a CSU's own state at the end of the day: an empty answer is no evidence, but an
+    /// endpoint that has this one holds the day's logs. `None` when nothing was touched that day, or no snapshot is there.
+    async fn witness(
+        &self,
+        work: &DayWork<'_>,
+        planned: &[Planned<'a>],
+    ) -> Result<Option<(LogFilter, BlockSpan)>, PoolError> {
+        let since = u64::try_from(work.day.day_start).unwrap_or(0);
+        for (unit, _, _) in planned {
+            let reads =
+                ReadsAtBlock { block: work.last, calls: self.stored_calls(unit.csu, work.day.date).await };
+            if let Some(witness) = unit.family.witness(unit.csu, &reads, since) {
+                let blocks = work.open.boundaries.blocks_at(witness.timestamp).await;
+                return match blocks {
+                    Ok(blocks) => Ok(blocks.map(|span| (witness.filter, span))),
+                    Err(BoundaryError::Pool(error)) => Err(error),
+                    // Headers out of order do not show where the log is.
+                    Err(_) => Ok(None),
+                };
+            }
+        }
+        Ok(None)
+    }
+
+    /// Oracle reads at every block that holds a log, by CSU. One batch a block, for all CSUs with a log in it.
+    async fn event_reads(
+        &self,
+        work: &DayWork<'_>,
+        reader: &Reader<'_>,
+        planned: &[Planned<'a>],
+        logs: &[RawLog],
+    ) -> Result<EventReads<'a>, Failure> {
+        let blocks: BTreeSet<u64> = logs
+            .iter()
+            .filter(|log| planned.iter().any(|(_, _, filter)| filter.matches(log)))
+            .map(|log| log.block_number)
+            .collect();
+        work.open.progress.begin_reads(blocks.len() as u64);
+        let at_block = |number: u64| async move {
+            let header =
+                work.open.pool.header(Purpose::Event, number).await.map_err(|error| Failure::from(&error))?;
+            let here = || logs.iter().filter(move |log| log.block_number == number);
+            if let Some(log) = here().find(|log| log.block_hash != header.hash) {
+                let message = format!(
+                    "block {number} has hash {} in its header and {} in its logs\nhint: endpoints disagree; run again",
+                    header.hash, log.block_hash
+                );
+                return Err(Failure::new(Reason::BadAnswer, message));
+            }
+            let plans: Vec<(Unit<'a>, &Layout, Vec<&RawLog>, Vec<Call>)> = planned
+                .iter()
+                .filter_map(|(unit, layout, filter)| {
+                    let own: Vec<&RawLog> = here().filter(|log| filter.matches(log)).collect();
+                    let calls = unit.family.event_reads(unit.csu, layout, &own);
+                    (!own.is_empty()).then_some((*unit, layout, own, calls))
+                })
+                .collect();
+            let all_calls = plans.iter().flat_map(|(_, _, _, calls)| calls.iter().cloned()).collect();
+            let mut answers = reader
+                .read(Purpose::Event, all_calls, number)
+                .await
+                .map_err(|error| Failure::from(&error))?
+                .into_iter();
+            let mut reads = Vec::new();
+            for (unit, layout, own, calls) in plans {
+                let records = answers.by_ref().take(calls.len()).collect();
+                let asked = ReadsAtBlock { block: header, calls: records };
+                let again = |layout: &Layout| unit.family.event_reads(unit.csu, layout, &own);
+                let confirmed = confirm(reader, Purpose::Event, unit, layout.clone(), asked, again).await;
+                reads.push((unit.csu.id.as_str(), confirmed.map(|(_, reads)| reads)));
+            }
+            work.open.advance(1);
+            Ok(reads)
+        };
+        let mut by_csu: EventReads<'a> = BTreeMap::new();
+        // Boxed: the compiler cannot name the lifetimes of a stream of borrowing futures otherwise.
+        let tasks: Vec<BoxFuture<'_, Result<ReadsOfBlock<'a>, Failure>>> =
+            blocks.into_iter().map(|number| at_block(number).boxed()).collect();
+        let mut groups = futures::stream::iter(tasks).buffered(self.at_once.max(1));
+        while let Some(group) = groups.next().await {
+            for (csu, reads) in group? {
+                let all = by_csu.entry(csu).or_insert_with(|| Ok(Vec::new()));
+                match (all.as_mut(), reads) {
+                    (Ok(all), Ok(reads)) => all.push(reads),
+                    (Ok(_), Err(failure)) => *all = Err(failure),
+                    (Err(_), _) => {}
+                }
+            }
+        }
+        Ok(by_csu)
+    }
+}
+
+/// How far a scan was checked.
+#[derive(Default)]
+struct Checked {
+    confirmed: Confirmed,
+    witnessed: bool,
+}
+
+/// Reads at event blocks by CSU, or why a CSU has none.
+type EventReads<'a> = BTreeMap<&'a str, Result<Vec<ReadsAtBlock>, Failure>>;
+
+/// Reads at one event block by CSU.
+type ReadsOfBlock<'a> = Vec<(&'a str, Result<ReadsAtBlock, Failure>)>;
+
+fn scan_failure(scan: &Scan, span: BlockSpan) -> Option<Failure> {
+    let covered = scan.covered();
+    if covered.is_exactly(span) {
+        return None;
+    }
+    let missing = covered.missing_in(span);
+    let spans: Vec<String> = missing.iter().take(3).map(ToString::to_string).collect();
+    let more = missing.len().saturating_sub(spans.len());
+    let why = scan.failure.as_ref().map_or_else(String::new, |error| format!(": {error}"));
+    let reason = match &scan.failure {
+        Some(error) if covered.count() == 0 => error.reason(),
+        _ => Reason::BlocksMissing,
+    };
+    let more = if more == 0 { String::new() } else { format!(" and {more} more spans") };
+    Some(Failure::new(reason, format!("blocks {}{more} were not scanned{why}", spans.join(", "))))
+}

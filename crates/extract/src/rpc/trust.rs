@@ -1,0 +1,351 @@
+//! Second opinions: whether what one operator says of a day's logs is what others say.
+//!
+//! An empty list is not evidence. So each endpoint of a scan must show a log that the contracts' state says must exist
+//! ([`Pool::have_logs`]), and parts of the scan are asked again of another operator ([`Pool::ask_again`]). Where two
+//! differ, the transaction's receipt says which of them is wrong.
+
+use crate::rpc::classify::Verdict;
+use crate::rpc::endpoint::{Endpoint, Refusal};
+use crate::rpc::journal::{Accepted, digest_of};
+use crate::rpc::pool::{Pool, PoolError, Question, bad_answer, read_as};
+use crate::rpc::route::Task;
+use crate::rpc::scan::{Scan, logs_of};
+use crate::rpc::tally::Purpose;
+use lake::B256;
+use lake::bronze::{LogFilter, RawLog};
+use lake::digest::sha256_hex;
+use lake::span::BlockSpan;
+use lake::status::AuditLevel;
+use serde::Deserialize;
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Windows of a chain's day that are asked again at least.
+const LEAST_SAMPLES: usize = 3;
+/// Of so many windows one is asked again.
+const WINDOWS_A_SAMPLE: usize = 100;
+
+/// How far a scan was confirmed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Confirmed {
+    /// Operators who were asked again.
+    pub operators: BTreeSet<String>,
+    /// Blocks asked again.
+    pub blocks: u64,
+    /// Windows asked again, in whole or in part.
+    pub windows: u64,
+    /// Logs seen in their transaction's receipt.
+    pub logs_in_receipts: u64,
+    /// The level reached.
+    pub level: Option<AuditLevel>,
+}
+
+/// Why a scan was not confirmed.
+#[derive(Debug)]
+pub enum Doubt {
+    /// Endpoints that are wrong, by a receipt: they are not asked again, and what they said does not count.
+    Caught(Vec<Refusal>),
+    /// Two differ, and no receipt says who is wrong.
+    Undecided(PoolError),
+}
+
+/// How many windows to ask again of so many: one of a hundred, three at least.
+pub fn samples(windows: u64) -> u64 {
+    windows.div_ceil(WINDOWS_A_SAMPLE as u64).max(LEAST_SAMPLES as u64)
+}
+
+impl Pool {
+    /// Asks each endpoint of a scan for logs that must exist in `span`. Those that do not have them are not asked again in
+    /// this run. Returns whether all had them.
+    ///
+    /// # Errors
+    /// [`PoolError`] when an endpoint gives no answer: nothing is shown then, for or against it.
+    pub async fn have_logs(
+        &self,
+        labels: &BTreeSet<String>,
+        filter: &LogFilter,
+        span: BlockSpan,
+    ) -> Result<bool, PoolError> {
+        let mut all_have = true;
+        for endpoint in self.endpoints.iter().filter(|endpoint| labels.contains(endpoint.label())) {
+            let refusal = match self.logs_by(endpoint, Purpose::Witness, filter, span).await {
+                Ok(logs) if !logs.is_empty() => continue,
+                Ok(_) => {
+                    let contract = filter.addresses.first().copied().unwrap_or_default();
+                    let text = format!(
+                        "answers that blocks {span} hold no log of {contract:#x}, yet the contract's state says that it \
+                         was touched then: it does not hold these logs"
+                    );
+                    bad_answer(endpoint, text)
+                }
+                Err(refusal) if refusal.verdict == Verdict::BadAnswer => refusal,
+                Err(refusal) => {
+                    let (chain, method) = (self.chain().to_owned(), format!("eth_getLogs of blocks {span}"));
+                    return Err(PoolError::Refused { chain, method, refusals: vec![refusal] });
+                }
+            };
+            all_have = false;
+            self.distrust(refusal).await;
+        }
+        Ok(all_have)
+    }
+
+    /// Asks other operators for parts of a scan again, as much of it as `wish` needs, and compares.
+    ///
+    /// Which parts depends on the day and the filter alone. Where no other operator answers, the level stays
+    /// [`AuditLevel::OneSource`]: no second opinion is no fault of the first.
+    ///
+    /// # Errors
+    /// [`Doubt`] when two operators differ.
+    pub async fn ask_again(
+        &self,
+        scan: &Scan,
+        filter: &LogFilter,
+        wish: AuditLevel,
+        day: &str,
+    ) -> Result<Confirmed, Doubt> {
+        let windows: Vec<&Accepted> = scan.windows().collect();
+        let mut confirmed = Confirmed { level: Some(AuditLevel::OneSource), ..Confirmed::default() };
+        if wish == AuditLevel::OneSource || windows.is_empty() {
+            return Ok(confirmed);
+        }
+        let samples = if wish == AuditLevel::Sampled {
+            sample(windows.len(), &format!("{day} {}", digest_of(filter)))
+        } else {
+            (0..windows.len()).map(|window| Sample { window, at: None }).collect()
+        };
+        let mut asked: BTreeSet<usize> = BTreeSet::new();
+        for sample in samples {
+            let Some(window) = windows.get(sample.window) else { continue };
+            let Some((operator, blocks)) = self.second_opinion(window, &sample, filter).await? else {
+                return Ok(confirmed);
+            };
+            confirmed.operators.insert(operator);
+            confirmed.blocks += blocks;
+            asked.insert(sample.window);
+            confirmed.windows = asked.len() as u64;
+        }
+        confirmed.level = Some(wish.min(AuditLevel::TwoOperators));
+        if wish == AuditLevel::Receipts {
+            let logs = scan.logs();
+            let mut receipts: BTreeMap<B256, Vec<RawLog>> = BTreeMap::new();
+            for log in &logs {
+                if !receipts.contains_key(&log.transaction_hash) {
+                    let Ok(receipt) = self.receipt(log, &|_| true).await else { return Ok(confirmed) };
+                    receipts.insert(log.transaction_hash, receipt.0);
+                }
+                confirmed.logs_in_receipts +=
+                    u64::from(receipts.get(&log.transaction_hash).is_some_and(|logs| logs.contains(log)));
+            }
+            if confirmed.logs_in_receipts == logs.len() as u64 {
+                confirmed.level = Some(AuditLevel::Receipts);
+            }
+        }
+        Ok(confirmed)
+    }
+
+    /// What another operator says of a window, or of a part of it. `None` when none answers; else who, and for how many
+    /// blocks.
+    async fn second_opinion(
+        &self,
+        window: &Accepted,
+        sample: &Sample,
+        filter: &LogFilter,
+    ) -> Result<Option<(String, u64)>, Doubt> {
+        let first = self.endpoints.iter().find(|endpoint| endpoint.label() == window.label);
+        let Some(first) = first else { return Ok(None) };
+        let task = Task::Scan { filter: &window.filter, block: window.span.first() };
+        let others =
+            self.candidates(&task).into_iter().filter(|endpoint| endpoint.operator() != first.operator());
+        'others: for other in others.filter(|other| !other.is_down() && !other.lacks("eth_getLogs")) {
+            let width = other.log_window(&window.filter);
+            let spans: Vec<BlockSpan> = match sample.at {
+                Some(at) => part_of(window.span, width, at).into_iter().collect(),
+                None => window.span.windows(width).collect(),
+            };
+            let mut blocks = 0;
+            for span in spans {
+                let Ok(theirs) = self.logs_by(other, Purpose::Sample, filter, span).await else {
+                    continue 'others;
+                };
+                let ours = || window.logs.iter().filter(|log| span.contains(log.block_number));
+                let lacks = |logs: &[RawLog], log: &RawLog| !logs.contains(log);
+                if let Some(log) = ours().find(|log| lacks(&theirs, log)) {
+                    return Err(self.who_is_wrong(log, first, other).await);
+                }
+                let all_ours: Vec<RawLog> = ours().cloned().collect();
+                if let Some(log) = theirs.iter().find(|log| lacks(&all_ours, log)) {
+                    return Err(self.who_is_wrong(log, other, first).await);
+                }
+                blocks += span.count();
+            }
+            return Ok(Some((other.operator().to_owned(), blocks)));
+        }
+        Ok(None)
+    }
+
+    /// One has a log that the other lacks: the receipt of its transaction tells which of them is wrong. The word of others
+    /// comes first; that of the one that has the log last.
+    async fn who_is_wrong(&self, log: &RawLog, has: &Arc<Endpoint>, lacks: &Arc<Endpoint>) -> Doubt {
+        let at = format!("log {} of block {}", log.log_index, log.block_number);
+        let not_a_party = |endpoint: &Endpoint| ![has.label(), lacks.label()].contains(&endpoint.label());
+        let lacks_itself = |endpoint: &Endpoint| endpoint.label() == lacks.label();
+        let has_itself = |endpoint: &Endpoint| endpoint.label() == has.label();
+        let judges: [&(dyn Fn(&Endpoint) -> bool + Sync); 3] = [&not_a_party, &lacks_itself, &has_itself];
+        for judge in judges {
+            let Ok((logs, witness)) = self.receipt(log, judge).await else { continue };
+            if logs.contains(log) {
+                let text = format!(
+                    "does not have {at}, which {} has and the receipt by {witness} shows",
+                    has.label()
+                );
+                return Doubt::Caught(vec![bad_answer(lacks, text)]);
+            }
+            if witness != lacks.label() {
+                let text = format!(
+                    "has {at}, which {} does not have and the receipt by {witness} does not show",
+                    lacks.label()
+                );
+                return Doubt::Caught(vec![bad_answer(has, text)]);
+            }
+        }
+        let refusals = vec![
+            bad_answer(has, format!("has {at}")),
+            bad_answer(lacks, format!("does not have {at}, and nobody gives the transaction's receipt")),
+        ];
+        Doubt::Undecided(PoolError::Refused {
+            chain: self.chain().to_owned(),
+            method: format!("eth_getLogs of block {}", log.block_number),
+            refusals,
+        })
+    }
+
+    /// The logs in the receipt of a log's transaction, by the first of these endpoints that has it in that block.
+    async fn receipt(
+        &self,
+        log: &RawLog,
+        of: &(dyn Fn(&Endpoint) -> bool + Sync),
+    ) -> Result<(Vec<RawLog>, String), PoolError> {
+        let method = "eth_getTransactionReceipt";
+        let params = json!([log.transaction_hash]);
+        let mut refusals = Vec::new();
+        let task = Task::Request { method, block: Some(log.block_number) };
+        for endpoint in self.candidates(&task).into_iter().filter(|endpoint| of(endpoint)) {
+            let answer = endpoint.request(Purpose::Sample, method, &params).await;
+            let read = answer.and_then(|answer| {
+                let receipt = read_as::<Option<Receipt>>(answer).map_err(|why| bad_answer(endpoint, why))?;
+                match receipt {
+                    Some(receipt) if receipt.block_hash == log.block_hash => Ok(receipt.logs),
+                    Some(_) => Err(bad_answer(endpoint, "has the transaction in another block".to_owned())),
+                    None => Err(bad_answer(endpoint, "does not have the transaction".to_owned())),
+                }
+            });
+            match read {
+                Ok(logs) => return Ok((logs, endpoint.label().to_owned())),
+                Err(refusal) => refusals.push(refusal),
+            }
+        }
+        let chain = self.chain().to_owned();
+        Err(PoolError::Refused { chain, method: method.to_owned(), refusals })
+    }
+
+    /// The logs of a span by the word of one endpoint, or by what it said of it before in this day.
+    async fn logs_by(
+        &self,
+        endpoint: &Endpoint,
+        purpose: Purpose,
+        filter: &LogFilter,
+        span: BlockSpan,
+    ) -> Result<Vec<RawLog>, Refusal> {
+        let question = Question {
+            purpose,
+            method: "eth_getLogs",
+            params: json!([endpoint.label(), digest_of(filter), span]),
+            block: None,
+        };
+        let journal = self.journal();
+        let known = journal.as_ref().and_then(|journal| journal.answer(question.method, &question.params));
+        if let Some(logs) = known.and_then(|(answer, _)| read_as::<Vec<RawLog>>(answer).ok()) {
+            return Ok(logs);
+        }
+        let logs = logs_of(endpoint, purpose, filter, span).await?;
+        if let Some(journal) = journal
+            && let Ok(kept) = serde_json::to_value(&logs)
+            && let Err(error) =
+                journal.keep_answer(question.method, &question.params, endpoint.label(), &kept).await
+        {
+            tracing::warn!("{error}");
+        }
+        Ok(logs)
+    }
+}
+
+/// A receipt's part that matters here.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Receipt {
+    block_hash: B256,
+    logs: Vec<RawLog>,
+}
+
+/// A window to ask again: whole, or from a place in it that is a fraction of what may be left out.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Sample {
+    window: usize,
+    at: Option<u64>,
+}
+
+/// Windows to ask again of so many, spread over all of them, with a place in each. The same day and filter give the same.
+fn sample(windows: usize, seed: &str) -> Vec<Sample> {
+    let wanted = usize::try_from(samples(windows as u64)).unwrap_or(LEAST_SAMPLES);
+    let number = |what: &str| {
+        let digest = sha256_hex(format!("{seed} {what}").as_bytes());
+        u64::from_str_radix(&digest[..15], 16).unwrap_or(0)
+    };
+    let of = |index: usize| {
+        // One from each of as many stretches of equal length as samples are wanted.
+        let (from, to) = (index * windows / wanted, ((index + 1) * windows).div_ceil(wanted));
+        let offset = number(&format!("window {index}")) % (to - from).max(1) as u64;
+        let window = (from + usize::try_from(offset).unwrap_or(0)).min(windows.saturating_sub(1));
+        Sample { window, at: Some(number(&format!("place {index}"))) }
+    };
+    (0..wanted).map(of).collect()
+}
+
+/// At most `width` blocks of a span, from a place that the number `at` decides.
+fn part_of(span: BlockSpan, width: u64, at: u64) -> Option<BlockSpan> {
+    let width = width.clamp(1, span.count());
+    let room = span.count() - width + 1;
+    let first = span.first() + at % room.max(1);
+    BlockSpan::new(first, first + width - 1).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn one_window_of_a_hundred_is_asked_again_and_three_at_least() {
+        assert_eq!([1, 5, 300, 301, 1_516].map(samples), [3, 3, 3, 4, 16]);
+    }
+
+    proptest! {
+        #[test]
+        fn samples_lie_within_their_windows(windows in 1_usize..3_000, first in 0_u64..1_000_000, count in 1_u64..20_000, width in 0_u64..20_000, seed in ".{0,8}") {
+            let samples = sample(windows, &seed);
+            prop_assert_eq!(samples.len() as u64, super::samples(windows as u64));
+            prop_assert_eq!(&samples, &sample(windows, &seed));
+            let distinct: BTreeSet<usize> = samples.iter().map(|sample| sample.window).collect();
+            prop_assert!(distinct.len() >= samples.len().min(windows) / 2);
+            let span = BlockSpan::new(first, first + count - 1).unwrap();
+            for sample in samples {
+                prop_assert!(sample.window < windows);
+                let part = part_of(span, width, sample.at.unwrap()).unwrap();
+                prop_assert!(span.contains(part.first()) && span.contains(part.last()));
+                prop_assert_eq!(part.count(), width.clamp(1, count));
+            }
+        }
+    }
+}

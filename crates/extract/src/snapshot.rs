@@ -1,0 +1,85 @@
+//! The snapshot of a day: every view call of all CSUs of a chain, at the day's last block.
+
+use crate::collect::{Collector, DayWork, LayoutHistory, Unit, collected, csu_of_day, effort_of};
+use crate::discovery::{confirm, discover, remember};
+use crate::ledger::{Effort, Failure, Outcome};
+use crate::reads::Reader;
+use crate::rpc::tally::Purpose;
+use lake::bronze::{ReadsAtBlock, TvlSnapshot};
+use lake::path::BronzeKey;
+use lake::status::Dataset;
+use protocols::{Call, Layout};
+use std::collections::BTreeMap;
+
+impl<'a> Collector<'a> {
+    /// One batch of view calls for all the CSUs, at the snapshot block.
+    pub(crate) async fn snapshots(
+        &self,
+        work: &DayWork<'_>,
+        units: &[Unit<'a>],
+        layouts: &mut BTreeMap<&'a str, LayoutHistory>,
+        confirmed: &mut BTreeMap<&'a str, Layout>,
+    ) -> Vec<Outcome> {
+        let reader = Reader::new(work.open.pool, work.open.chain);
+        let mut outcomes = Vec::new();
+        let unfinished = |unit: &Unit<'_>, failure: &Failure| {
+            Outcome::unfinished(&unit.csu.id, work.day.date, Dataset::Tvl, failure, Effort::default())
+        };
+        let mut planned: Vec<(Unit<'a>, Layout, Vec<Call>)> = Vec::new();
+        for unit in units {
+            match self.layout_for(work, &reader, *unit, layouts).await {
+                Ok(layout) => {
+                    let calls = unit.family.snapshot(unit.csu, &layout);
+                    planned.push((*unit, layout, calls));
+                }
+                Err(failure) => outcomes.push(unfinished(unit, &failure)),
+            }
+        }
+        let all_calls = planned.iter().flat_map(|(_, _, calls)| calls.iter().cloned()).collect();
+        let mut answers = match reader.read(Purpose::Snapshot, all_calls, work.last.number).await {
+            Ok(answers) => answers.into_iter(),
+            Err(error) => {
+                let failure = Failure::from(&error);
+                outcomes.extend(planned.iter().map(|(unit, _, _)| unfinished(unit, &failure)));
+                return outcomes;
+            }
+        };
+        for (unit, layout, calls) in planned {
+            let records = answers.by_ref().take(calls.len()).collect();
+            let reads = ReadsAtBlock { block: work.last, calls: records };
+            let again = |layout: &Layout| unit.family.snapshot(unit.csu, layout);
+            let written = match confirm(&reader, Purpose::Snapshot, unit, layout, reads, again).await {
+                Ok((layout, reads)) => {
+                    remember(layouts.entry(&unit.csu.id).or_default(), work.day.date, &layout);
+                    confirmed.insert(&unit.csu.id, layout);
+                    let effort = Effort { endpoints: reader.labels(), ..effort_of(&[&reads]) };
+                    let record = TvlSnapshot { of: csu_of_day(unit.csu, work.day.clone()), reads };
+                    let key = BronzeKey::of(Dataset::Tvl, &unit.csu.id, work.day.date);
+                    self.write(&key, &record).await.map(|()| effort)
+                }
+                Err(failure) => Err(failure),
+            };
+            outcomes.push(match written {
+                Ok(effort) => collected(unit.csu, work.day.date, Dataset::Tvl, effort),
+                Err(failure) => unfinished(&unit, &failure),
+            });
+        }
+        outcomes
+    }
+
+    /// The layout for a snapshot: the latest known for the day, or found at the snapshot block.
+    async fn layout_for(
+        &self,
+        work: &DayWork<'_>,
+        reader: &Reader<'_>,
+        unit: Unit<'a>,
+        layouts: &BTreeMap<&'a str, LayoutHistory>,
+    ) -> Result<Layout, Failure> {
+        let known =
+            layouts.get(unit.csu.id.as_str()).and_then(|history| history.range(..=work.day.date).next_back());
+        match known {
+            Some((_, layout)) => Ok(layout.clone()),
+            None => discover(reader, unit, work.last, Vec::new()).await,
+        }
+    }
+}
