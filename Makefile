@@ -12,7 +12,7 @@ stage = "$(programs)/$(1)"
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo bronze silver gold show dictionary record-demo fmt lint test check-deps ci
+.PHONY: help build demo bronze silver gold show dictionary record-demo fmt lint test test-anvil check-deps ci
 
 help: ## this list
 	@echo 'usage: make TARGET [RUN=pipelines/runs/NAME.toml] [LAKE=directory or URL]'
@@ -58,6 +58,9 @@ lint: ## clippy, warnings are errors
 
 test: ## every test
 	$(CARGO) test --workspace
+
+test-anvil: ## the tests that ask a real node (needs npm)
+	$(CARGO) test --package extract --test it -- --ignored anvil
 
 check-deps: ## who may lean on whom
 	.ci/check-deps

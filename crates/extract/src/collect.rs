@@ -2,6 +2,7 @@
 
 use crate::boundary::{Boundaries, BoundaryError};
 use crate::ledger::{self, Effort, Failure, Outcome};
+use crate::reads::{ReadMemory, Reader};
 use crate::report::{ChainProgress, Progress};
 use crate::rpc::journal::Journal;
 use crate::rpc::pool::{Pool, PoolError};
@@ -22,7 +23,7 @@ use lake::span::BlockSpan;
 use lake::status::{AuditLevel, Dataset, Reason, Status};
 use protocols::{Family, Layout};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A day so many seconds before the registry's day of deployment is before it, however rough that date is.
 const DEPLOYMENT_DATE_SLACK: i64 = 3 * 86_400;
@@ -81,9 +82,15 @@ pub(crate) struct OpenChain<'a> {
     pub(crate) pool: &'a Pool,
     pub(crate) boundaries: Boundaries<'a>,
     pub(crate) progress: &'a ChainProgress,
+    memory: Arc<Mutex<ReadMemory>>,
 }
 
 impl OpenChain<'_> {
+    /// A reader of the chain's contracts, with what was learned of how to read them.
+    pub(crate) fn reader(&self) -> Reader<'_> {
+        Reader::new(self.pool, self.chain).remembering(&self.memory)
+    }
+
     /// So many blocks more are done, at what cost so far.
     pub(crate) fn advance(&self, blocks: u64) {
         let asked = self.pool.asked();
@@ -206,7 +213,8 @@ impl<'a> Collector<'a> {
             Ok(head) => {
                 let progress = self.progress.chain(&chain.name, days.len());
                 let boundaries = Boundaries::new(&pool, chain, head);
-                let open = OpenChain { chain, pool: &pool, boundaries, progress: &progress };
+                let memory = Arc::new(Mutex::new(self.remembered_reads(chain).await));
+                let open = OpenChain { chain, pool: &pool, boundaries, progress: &progress, memory };
                 collected.outcomes.extend(self.days(&open, &units, days).await);
                 self.again_without_the_caught(&open, &units, &mut collected.outcomes).await;
             }
@@ -280,6 +288,13 @@ impl<'a> Collector<'a> {
                 }
             }
             self.keep_state(open.pool).await;
+            let memory = open.memory.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if memory != ReadMemory::default()
+                && let Err(error) =
+                    self.lake.replace_json(&path::read_memory(&open.chain.name), &memory).await
+            {
+                tracing::warn!("{error}");
+            }
             // Answers that contradict each other must not be believed again; those of an unfinished day are worth keeping.
             let is_contradicted = done.iter().any(|outcome| outcome.reason == Some(Reason::BadAnswer));
             if let Some(journal) = open.pool.journal()
@@ -497,6 +512,14 @@ impl<'a> Collector<'a> {
                 TvlSnapshot::from_bytes(&bytes).map(|snapshot| snapshot.reads.calls).unwrap_or_default()
             }
             Ok(None) | Err(_) => Vec::new(),
+        }
+    }
+
+    async fn remembered_reads(&self, chain: &Chain) -> ReadMemory {
+        // As with layouts: what cannot be read is learned again.
+        match self.lake.get(&path::read_memory(&chain.name)).await {
+            Ok(Some(bytes)) => serde_json::from_slice(&bytes).unwrap_or_default(),
+            Ok(None) | Err(_) => ReadMemory::default(),
         }
     }
 

@@ -31,7 +31,7 @@ impl<'a> Collector<'a> {
         confirmed: &BTreeMap<&'a str, Layout>,
     ) -> Vec<Outcome> {
         let set = Dataset::Liquidations;
-        let reader = Reader::new(work.open.pool, work.open.chain);
+        let reader = work.open.reader();
         let (planned, mut outcomes) = self.planned(work, &reader, units, confirmed).await;
         if planned.is_empty() {
             return outcomes;

@@ -20,7 +20,7 @@ impl<'a> Collector<'a> {
         layouts: &mut BTreeMap<&'a str, LayoutHistory>,
         confirmed: &mut BTreeMap<&'a str, Layout>,
     ) -> Vec<Outcome> {
-        let reader = Reader::new(work.open.pool, work.open.chain);
+        let reader = work.open.reader();
         let mut outcomes = Vec::new();
         let unfinished = |unit: &Unit<'_>, failure: &Failure| {
             Outcome::unfinished(&unit.csu.id, work.day.date, Dataset::Tvl, failure, Effort::default())

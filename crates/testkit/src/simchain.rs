@@ -19,7 +19,7 @@ pub use clock::{Clock, ClockError};
 pub use view::View;
 
 /// Multicall3 has the same address on every chain that has it.
-pub const MULTICALL3: Address = alloy_primitives::address!("0xcA11bde05977b3631167028862bE2a173976CA11");
+pub const MULTICALL3: Address = protocols::multicall::ADDRESS;
 
 /// What the contracts of a chain answer.
 pub trait Contracts: Send + Sync {

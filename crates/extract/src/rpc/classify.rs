@@ -108,6 +108,10 @@ pub fn verdict(method: &str, error: &TransportError) -> Verdict {
             Some(wire) => of_wire(method, wire),
             None => Verdict::Unknown,
         },
+        // Some providers drop what is more than they take (facts/rpc_providers.md 2.4).
+        RpcError::Transport(TransportErrorKind::MissingBatchResponse(_)) => {
+            Verdict::SmallerBatch { at_most: None }
+        }
         // A result, but not one of this method.
         RpcError::DeserError { .. } | RpcError::NullResp => Verdict::BadAnswer,
         RpcError::SerError(_) | RpcError::LocalUsageError(_) => Verdict::Fatal,

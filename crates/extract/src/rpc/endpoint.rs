@@ -333,9 +333,10 @@ impl Endpoint {
             let mut answers = Vec::with_capacity(waiting.len());
             for answer in waiting {
                 let answer = answer.await.map_err(|error| refuse(&error));
-                // A member that waits or fails for a passing reason is asked again with the others.
+                // A member that was dropped, or fails for a passing reason, is asked again with the others.
                 if let Err(refusal) = &answer
-                    && is_passing(&refusal.verdict)
+                    && (is_passing(&refusal.verdict)
+                        || matches!(refusal.verdict, Verdict::SmallerBatch { .. }))
                 {
                     return Err(refusal.clone());
                 }

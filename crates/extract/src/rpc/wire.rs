@@ -174,7 +174,7 @@ impl Inner {
         {
             recorder.keep(&self.chain, method, params, answer_of(response)?);
         }
-        reply.with_its_status()
+        if id.is_none() { reply.of_a_batch() } else { reply.with_its_status() }
     }
 
     /// Gives up on what has not come in time, whatever carries it.
@@ -260,6 +260,23 @@ impl Reply {
         } else {
             WireError::Body(format!("{why}: {text}"))
         })
+    }
+
+    /// The responses to a batch; or, where there is one error in their place, that.
+    fn of_a_batch(self) -> Result<ResponsePacket, WireError> {
+        let Self { packet, status, retry_after } = self;
+        match packet {
+            ResponsePacket::Single(Response { payload: ResponsePayload::Failure(error), .. }) => {
+                Err(WireError::Refused {
+                    status,
+                    code: error.code,
+                    message: error.message.into_owned(),
+                    data: error.data.map(|data| data.get().to_owned()),
+                    retry_after,
+                })
+            }
+            packet => Ok(packet),
+        }
     }
 
     /// The response; or, where HTTP adds something to an error, the error with that: alloy's client would lose it.

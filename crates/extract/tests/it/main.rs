@@ -1,6 +1,7 @@
 //! `extract` as a process: over the demo's recording, and on input that is wrong.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod anvil;
 mod bad_input;
 mod demo;
 

@@ -539,10 +539,22 @@ pub mod size {
     /// A third parameter that the node does not know: no state overrides.
     pub static NO_OVERRIDES: Wording =
         Wording::new("no overrides", 200, -32602, "too many arguments, want at most 2");
+    /// A call without `to` at a node that knows none (a16z/helios issue 205).
+    pub static NO_DEPLOYLESS: Wording =
+        Wording::new("no deployless", 200, -32602, "missing field `to` at line 1 column 13365");
 
     /// Every one of them.
-    pub static ALL: &[&Wording] =
-        &[&DRPC_BATCH, &PROXYD_BATCH, &GETH_BATCH, &BODY, &GAS, &TIME, &RETURN, &NO_OVERRIDES];
+    pub static ALL: &[&Wording] = &[
+        &DRPC_BATCH,
+        &PROXYD_BATCH,
+        &GETH_BATCH,
+        &BODY,
+        &GAS,
+        &TIME,
+        &RETURN,
+        &NO_OVERRIDES,
+        &NO_DEPLOYLESS,
+    ];
 }
 
 /// No entry, to a method or at all.

@@ -172,6 +172,14 @@ pub struct Policy {
     pub call_cap: Option<(usize, &'static Wording)>,
     /// Whether it refuses state overrides.
     pub no_overrides: bool,
+    /// Whether it takes state overrides and pays no heed to them.
+    pub ignores_overrides: bool,
+    /// Whether it refuses calls without `to`.
+    pub no_deployless: bool,
+    /// Whether it answers `0x` to calls without `to`, as SKALE's nodes did (skalenetwork/skaled issue 2394).
+    pub empty_deployless: bool,
+    /// Whether it leaves the data out of reverts.
+    pub bare_reverts: bool,
     /// Methods that it refuses.
     pub refused_methods: Vec<(&'static str, &'static Wording)>,
     /// It refuses everything.

@@ -14,7 +14,7 @@ use crate::simchain::{MULTICALL3, SimChain, View};
 use alloy_primitives::{Address, Bytes};
 use alloy_sol_types::SolCall;
 use futures::future::BoxFuture;
-use protocols::multicall::IMulticall3;
+use protocols::multicall::{self, IMulticall3};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -434,14 +434,33 @@ impl Provider {
             };
         }
         if method == "eth_call" {
-            self.refuse_call(params)?;
+            return self.answer_eth_call(view, params);
         }
         Ok(view.answer(method, params)?)
+    }
+
+    fn answer_eth_call(&self, view: &View<'_>, params: &Value) -> Result<Value, Refusal> {
+        self.refuse_call(params)?;
+        if self.policy.empty_deployless && params[0]["to"].is_null() {
+            return Ok(json!("0x"));
+        }
+        let answer = if self.policy.ignores_overrides {
+            view.answer("eth_call", &json!([params[0], params[1]]))
+        } else {
+            view.answer("eth_call", params)
+        };
+        answer.map_err(|error| {
+            let data = error.data.filter(|_| !self.policy.bare_reverts);
+            RpcError { data, ..error }.into()
+        })
     }
 
     fn refuse_call(&self, params: &Value) -> Result<(), Refusal> {
         if self.policy.no_overrides && !params[2].is_null() {
             return Err(size::NO_OVERRIDES.refusal(&Particulars::default()));
+        }
+        if self.policy.no_deployless && params[0]["to"].is_null() {
+            return Err(size::NO_DEPLOYLESS.refusal(&Particulars::default()));
         }
         let plain = self.policy.batch_calls.map(|most| (most, &size::GAS));
         for (most, wording) in plain.into_iter().chain(self.policy.call_cap) {
@@ -520,15 +539,18 @@ fn envelope(id: &Value, answer: &Result<Value, RpcError>) -> Value {
     }
 }
 
-/// Number of calls in a Multicall3 batch; another call counts as one.
+/// Number of calls in a Multicall3 batch, deployed or brought along; another call counts as one.
 fn calls_in_batch(params: &Value) -> usize {
     let text = |name: &str| params[0][name].as_str();
-    if text("to").and_then(|to| to.parse::<Address>().ok()) != Some(MULTICALL3) {
+    let Some(data) = text("input").or_else(|| text("data")).and_then(|data| data.parse::<Bytes>().ok())
+    else {
         return 1;
-    }
-    text("input")
-        .or_else(|| text("data"))
-        .and_then(|data| data.parse::<Bytes>().ok())
-        .and_then(|data| IMulticall3::aggregate3Call::abi_decode(&data).ok())
+    };
+    let call_data = match text("to") {
+        None => multicall::deployless_call_data(&data),
+        Some(to) => (to.parse::<Address>() == Ok(MULTICALL3)).then_some(&data[..]),
+    };
+    call_data
+        .and_then(|data| IMulticall3::aggregate3Call::abi_decode(data).ok())
         .map_or(1, |batch| batch.calls.len())
 }

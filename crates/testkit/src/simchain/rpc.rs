@@ -3,6 +3,7 @@
 use super::{MULTICALL3, SimChain, View};
 use alloy_primitives::{Address, B256, Bytes};
 use lake::bronze::{Header, RawLog};
+use protocols::multicall;
 use serde_json::{Value, json};
 
 /// An error of JSON-RPC.
@@ -199,17 +200,21 @@ impl<'c> View<'c> {
 
     fn eth_call(&self, params: &Value) -> Result<Value, RpcError> {
         let request = &params[0];
-        let to: Address =
-            parse(&request["to"]).ok_or_else(|| RpcError::params("a call without `to` is not simulated"))?;
         let input = match (&request["input"], &request["data"]) {
             (Value::Null, Value::Null) => Bytes::new(),
             (Value::Null, data) | (data, _) => parse(data).ok_or_else(|| RpcError::params("call data"))?,
         };
         let block = self.block_of(&params[1])?;
-        let answer = if to == MULTICALL3 && overrides_code_of(&params[2], MULTICALL3) {
-            self.chain().multicall(&input, &block)
-        } else {
-            self.chain().call(to, &input, &block)
+        let answer = match &request["to"] {
+            Value::Null => self.create(&input, &block)?,
+            to => {
+                let to = parse(to).ok_or_else(|| RpcError::params("address"))?;
+                if to == MULTICALL3 && overrides_code_of(&params[2], MULTICALL3) {
+                    self.chain().multicall(&input, &block)
+                } else {
+                    self.chain().call(to, &input, &block)
+                }
+            }
         };
         answer.map(|data| json!(data)).map_err(|data| RpcError {
             code: 3,
@@ -218,6 +223,23 @@ impl<'c> View<'c> {
                 None => "execution reverted".to_owned(),
             },
             data: Some(json!(data)),
+        })
+    }
+
+    /// Runs the init code of a call without `to`. Of all init codes only that of [`multicall::deployless`] is known.
+    fn create(&self, init_code: &[u8], block: &Header) -> Result<Result<Bytes, Bytes>, RpcError> {
+        if init_code.len() > multicall::MOST_INIT_CODE {
+            let (size, limit) = (init_code.len(), multicall::MOST_INIT_CODE);
+            let message = format!("max initcode size exceeded: code size {size} limit {limit}");
+            return Err(RpcError::new(-32000, message));
+        }
+        let Some(call_data) = multicall::deployless_call_data(init_code) else {
+            return Err(RpcError::params("a call without `to` is not simulated, but for Multicall3's"));
+        };
+        Ok(match self.chain().multicall(call_data, block) {
+            Ok(data) if data.len() <= multicall::MOST_RETURNED => Ok(data),
+            Ok(data) => Err(data),
+            Err(_) => Err(Bytes::new()),
         })
     }
 }

@@ -111,6 +111,10 @@ async fn calls_answer_revert_or_return_nothing() {
     let reverts = call(Address::repeat_byte(0xbb), &Bytes::from(vec![1, 2, 3, 4]), json!("latest"));
     let error = ask(&server, "eth_call", reverts).await["error"].clone();
     assert_eq!((&error["code"], &error["data"]), (&json!(3), &json!("0x0909")));
+    let bare = Server::spawn(&chain(), Policy { bare_reverts: true, ..Policy::honest() }).unwrap();
+    let reverts = call(Address::repeat_byte(0xbb), &Bytes::from(vec![1, 2, 3, 4]), json!("latest"));
+    let error = ask(&bare, "eth_call", reverts).await["error"].clone();
+    assert_eq!((&error["code"], error.get("data")), (&json!(3), None));
     let beyond = ask(&server, "eth_call", call(token, &decimals, json!("0xc9"))).await;
     assert_eq!(beyond["error"]["message"], "header not found");
 
@@ -137,6 +141,48 @@ async fn calls_answer_revert_or_return_nothing() {
     let small = Server::spawn(&chain(), Policy { batch_calls: Some(2), ..Policy::honest() }).unwrap();
     let refused = ask(&small, "eth_call", call(MULTICALL3, &batch, json!("0x64"))).await;
     assert_eq!(refused["error"]["message"], "out of gas");
+}
+
+#[tokio::test]
+async fn a_call_without_to_runs_a_batch_that_brings_multicall3_along() {
+    let server = Server::spawn(&chain(), Policy::honest()).unwrap();
+    let calls = |count: usize, input: Bytes| -> Vec<Call> {
+        let call = |at: usize| Call {
+            key: "k".into(),
+            item: at.to_string(),
+            to: Address::repeat_byte(if at.is_multiple_of(2) { 5 } else { 0xbb }),
+            input: input.clone(),
+        };
+        (0..count).map(call).collect()
+    };
+    let decimals = Bytes::from(IErc20::decimalsCall {}.abi_encode());
+    // Block 50 has no Multicall3.
+    let deployless = async |calls: &[Call]| {
+        let params = json!([{ "data": multicall::deployless(calls) }, "0x32"]);
+        ask(&server, "eth_call", params).await
+    };
+    let bytes = |value: &Value| serde_json::from_value::<Bytes>(value.clone()).unwrap();
+
+    let few = calls(100, decimals.clone());
+    let answers = multicall::decode(&bytes(&deployless(&few).await["result"]), 100).unwrap();
+    assert_eq!(answers[0], (true, Bytes::from(U256::from(6).to_be_bytes::<32>().to_vec())));
+    assert_eq!(answers[1], (false, Bytes::new()));
+
+    // More than may be returned comes with a revert.
+    let many = calls(200, decimals.clone());
+    let error = deployless(&many).await["error"].clone();
+    assert_eq!(error["code"], 3);
+    let data = bytes(&error["data"]);
+    assert!(data.len() > multicall::MOST_RETURNED);
+    assert_eq!(multicall::decode(&data, 200).unwrap()[..100], answers);
+
+    let most = multicall::deployless_fits(&calls(400, decimals.clone()));
+    assert_eq!(deployless(&calls(most, decimals.clone())).await["error"]["code"], 3);
+    let error = deployless(&calls(most + 1, decimals)).await["error"].clone();
+    assert!(error["message"].as_str().unwrap().starts_with("max initcode size exceeded"), "{error}");
+
+    let other = ask(&server, "eth_call", json!([{ "data": "0x6001" }, "0x32"])).await;
+    assert_eq!(other["error"]["code"], -32602);
 }
 
 #[tokio::test]

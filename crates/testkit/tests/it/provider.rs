@@ -1,6 +1,7 @@
 //! Every policy shows its behaviour, in process and with time that stands still; a few over HTTP too.
 
 use alloy_primitives::{Address, B256, Bytes};
+use protocols::multicall;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -319,6 +320,43 @@ fn methods_overrides_or_everything_may_be_refused() {
         let (closed, _) = provider(Policy { refuses_all: Some(wording), ..Policy::honest() });
         refused(&send(&closed, &call(1, "eth_chainId", json!([]))), wording);
     }
+}
+
+#[test]
+fn calls_with_lent_code_or_without_to_may_be_refused_or_not_heeded() {
+    let calls =
+        vec![protocols::Call { key: "k".into(), item: String::new(), to: EMITTER, input: Bytes::new() }; 2];
+    let lent = json!([
+        { "to": MULTICALL3, "data": multicall::encode(&calls) },
+        "latest",
+        multicall::state_override()
+    ]);
+    let bare = json!([{ "data": multicall::deployless(&calls) }, "latest"]);
+    let with = |policy: Policy| {
+        let chain = SimChain::new(7, 0..=9, Clock::every(12, 0..=9, 1_700_000_000).unwrap()).unwrap();
+        let clock: Arc<dyn TimeOfDay> = Arc::new(ManualClock::at(EVENING));
+        Provider::new(&Arc::new(chain.with_multicall3_from(None)), policy, &clock)
+    };
+    let asked = |policy: Policy, params: &Value| send(&with(policy), &call(1, "eth_call", params.clone()));
+    let answered = |reply: &Reply| {
+        let data: Bytes = serde_json::from_value(read(reply)["result"].clone()).unwrap();
+        multicall::decode(&data, 2).map(|answers| answers == [(true, Bytes::new()), (true, Bytes::new())])
+    };
+    for params in [&lent, &bare] {
+        assert_eq!(answered(&asked(Policy::honest(), params)), Ok(true));
+        for wording in [&size::GAS, &size::TIME, &size::RETURN] {
+            refused(&asked(Policy { call_cap: Some((1, wording)), ..Policy::honest() }, params), wording);
+            let enough = Policy { call_cap: Some((2, wording)), ..Policy::honest() };
+            assert_eq!(answered(&asked(enough, params)), Ok(true));
+        }
+    }
+    let no_deployless = Policy { no_deployless: true, ..Policy::honest() };
+    refused(&asked(no_deployless.clone(), &bare), &size::NO_DEPLOYLESS);
+    assert_eq!(answered(&asked(no_deployless, &lent)), Ok(true));
+    let empty = asked(Policy { empty_deployless: true, ..Policy::honest() }, &bare);
+    assert_eq!(read(&empty)["result"], "0x");
+    let deaf = asked(Policy { ignores_overrides: true, ..Policy::honest() }, &lent);
+    assert_eq!(read(&deaf)["result"], "0x");
 }
 
 fn limited(per_second: u64, over: Over) -> Policy {

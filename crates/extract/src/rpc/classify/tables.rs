@@ -75,7 +75,7 @@ pub(super) const ROWS: &[Row] = &[
     (Call, Text("vm exception"), Halted),
     (Call, Text("vm execution error"), Halted),
     (Call, Text("invalid opcode"), Halted),
-    (Call, Text("evm error:"), Halted),
+    (Call, Text("evm error"), Halted),
     // Keys that do not serve this chain at all, or not any more.
     (Any, Text("invalid access key"), DROP),
     (Any, Text("must be authenticated"), DROP),
