@@ -9,7 +9,7 @@ use crate::reads::Reader;
 use crate::rpc::pool::PoolError;
 use crate::rpc::scan::Scan;
 use crate::rpc::tally::Purpose;
-use crate::rpc::trust::{Confirmed, Doubt};
+use crate::rpc::trust::{AnyLog, Confirmed, Doubt};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use lake::bronze::{Audit, AuditedScan, LiquidationLogs, LogFilter, RawLog, ReadsAtBlock, Record};
@@ -146,6 +146,17 @@ impl<'a> Collector<'a> {
                 return (scan, checked);
             }
         };
+        // Where no contract's state names a log, a header still says of its block that it holds some.
+        let any_log = match &witness {
+            Some(_) => None,
+            None => match pool.block_with_logs(work.span).await {
+                Ok(block) => block,
+                Err(error) => {
+                    scan.give_up(error);
+                    return (scan, checked);
+                }
+            },
+        };
         work.open.progress.begin_scan(work.span.count());
         let day = format!("{} {}", work.day.chain, work.day.date);
         // Each round without success leaves one endpoint fewer, so the rounds end.
@@ -154,19 +165,21 @@ impl<'a> Collector<'a> {
             if scan.failure.is_some() {
                 return (scan, checked);
             }
-            let caught = match &witness {
-                None => BTreeSet::new(),
-                Some((filter, span)) => match pool.have_logs(&scan.labels(), filter, *span).await {
-                    Ok(true) => BTreeSet::new(),
-                    Ok(false) => pool.distrusted().into_iter().map(|refusal| refusal.label).collect(),
+            let is_shown = match (&witness, any_log) {
+                (Some((filter, span)), _) => match pool.have_logs(&scan.labels(), filter, *span).await {
+                    Ok(all_have) => all_have,
                     Err(error) => {
                         // Unproven: none of its blocks counts as read.
                         scan.give_up(error);
                         return (scan, checked);
                     }
                 },
+                (None, Some(block)) => pool.show_any_log(&scan.labels(), block).await != AnyLog::Caught,
+                (None, None) => true,
             };
-            checked.witnessed = witness.is_some() && caught.is_empty();
+            checked.witnessed = witness.is_some() && is_shown;
+            let distrusted = || pool.distrusted().into_iter().map(|refusal| refusal.label);
+            let caught: BTreeSet<String> = if is_shown { BTreeSet::new() } else { distrusted().collect() };
             let caught = if caught.is_empty() {
                 match pool.ask_again(&scan, filter, self.audit, &day).await {
                     Ok(confirmed) => {
