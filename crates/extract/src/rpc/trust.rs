@@ -11,11 +11,11 @@ use crate::rpc::pool::{Pool, PoolError, Question, bad_answer, read_as};
 use crate::rpc::route::Task;
 use crate::rpc::scan::{Scan, logs_of};
 use crate::rpc::tally::Purpose;
-use lake::{B256, Bytes};
 use lake::bronze::{LogFilter, RawLog};
 use lake::digest::sha256_hex;
 use lake::span::BlockSpan;
 use lake::status::AuditLevel;
+use lake::{B256, Bytes};
 use serde::Deserialize;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -106,7 +106,8 @@ impl Pool {
                 params: json!([format!("{number:#x}"), false]),
                 block: Some(number),
             };
-            let read = |answer| read_as::<Option<Blooming>>(answer)?.ok_or_else(|| format!("has no block {number}"));
+            let read =
+                |answer| read_as::<Option<Blooming>>(answer)?.ok_or_else(|| format!("has no block {number}"));
             let (header, _) = self.ask(&question, read).await?;
             let bits: u32 = header.logs_bloom.iter().map(|byte| byte.count_ones()).sum();
             if bits > 0 && bits < 8 * 256 {
@@ -394,11 +395,91 @@ fn part_of(span: BlockSpan, width: u64, at: u64) -> Option<BlockSpan> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rpc::providers::{EndpointConfig, Providers, Reach};
+    use crate::rpc::secret::Scrubber;
+    use lake::Address;
     use proptest::prelude::*;
+    use testkit::server::{Policy, Provider, TokioClock};
+    use testkit::simchain::{Emitted, SimChain};
 
     #[test]
     fn one_window_of_a_hundred_is_asked_again_and_three_at_least() {
         assert_eq!([1, 5, 300, 301, 1_516].map(samples), [3, 3, 3, 4, 16]);
+    }
+
+    /// A pool over simulated endpoints of one chain: 300 blocks with logs in the blocks 20 and 60.
+    async fn pool(policies: Vec<Policy>) -> Pool {
+        let log = |block| Emitted {
+            block,
+            tx_index: 0,
+            log_index: 0,
+            address: Address::repeat_byte(0xaa),
+            topics: vec![B256::repeat_byte(0x11)],
+            data: lake::Bytes::new(),
+        };
+        let clock = testkit::simchain::Clock::every(12, 0..=300, 1_700_000_000).unwrap();
+        let chain = SimChain::new(7, 0..=300, clock).unwrap().with_logs([log(20), log(60)]).unwrap();
+        let (chain, time) = (Arc::new(chain), TokioClock::of_day());
+        let time: Arc<dyn testkit::server::clock::Clock> = Arc::new(time);
+        let endpoint = |(index, policy): (usize, Policy)| {
+            let label = format!("e{index}");
+            let provider = Arc::new(Provider::new(&chain, policy.with_seed(index as u64), &time));
+            EndpointConfig {
+                operator: label.clone(),
+                label,
+                chain: "sim".into(),
+                reach: Reach::InProcess(provider.carrier()),
+                scrubber: Scrubber::default(),
+                log_window: 100,
+                purse: None,
+            }
+        };
+        let endpoints = policies.into_iter().enumerate().map(endpoint).collect();
+        let providers = Providers { endpoints, ..Providers::default() };
+        let registered = lake::registry::Chain {
+            name: "sim".into(),
+            chain_id: 7,
+            native_symbol: "ETH".into(),
+            wrapped_native: None,
+            is_l2: false,
+            block_seconds: 12.0,
+            multicall3: None,
+            multicall3_block: 0,
+            finality_blocks: 0,
+            source: "simulated".into(),
+            notes: String::new(),
+        };
+        Pool::open(&registered, &providers, &lake::Lake::open("memory:///").unwrap(), None).await.unwrap()
+    }
+
+    fn span(first: u64, last: u64) -> BlockSpan {
+        BlockSpan::new(first, last).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_header_says_which_block_holds_a_log_and_who_has_none_is_caught() {
+        let forgetful = Policy { no_logs_before: Some(100), ..Policy::honest() };
+        let pool = pool(vec![Policy::honest(), forgetful]).await;
+        assert_eq!(pool.block_with_logs(span(20, 30)).await.unwrap(), Some(span(20, 20)));
+        assert_eq!(pool.block_with_logs(span(40, 80)).await.unwrap(), Some(span(60, 60)));
+        assert_eq!(pool.block_with_logs(span(21, 40)).await.unwrap(), None);
+        let of = |label: &str| BTreeSet::from([label.to_owned()]);
+        assert_eq!(pool.show_any_log(&of("e0"), span(20, 20)).await, AnyLog::Shown);
+        assert!(pool.distrusted().is_empty());
+        assert_eq!(pool.show_any_log(&of("e1"), span(20, 20)).await, AnyLog::Caught);
+        assert!(pool.is_distrusted("e1") && !pool.is_distrusted("e0"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_will_not_say_shows_nothing_either_way() {
+        let mute = Policy {
+            refused_methods: vec![("eth_getLogs", &testkit::server::dialects::entry::METHOD)],
+            ..Policy::honest()
+        };
+        let pool = pool(vec![mute]).await;
+        let of = BTreeSet::from(["e0".to_owned()]);
+        assert_eq!(pool.show_any_log(&of, span(20, 20)).await, AnyLog::Unknown);
+        assert!(pool.distrusted().is_empty());
     }
 
     proptest! {

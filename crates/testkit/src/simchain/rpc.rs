@@ -1,7 +1,7 @@
 //! What an honest node with all of a chain's history answers over JSON-RPC.
 
 use super::{MULTICALL3, SimChain, View};
-use alloy_primitives::{Address, B256, Bytes};
+use alloy_primitives::{Address, B256, Bloom, BloomInput, Bytes};
 use lake::bronze::{Header, RawLog};
 use protocols::multicall;
 use serde_json::{Value, json};
@@ -155,11 +155,11 @@ impl<'c> View<'c> {
             "eth_blockNumber" => Ok(quantity(self.head())),
             "eth_getBlockByNumber" => {
                 let number = number_of_tag(self, &params[0]).ok_or_else(|| RpcError::params("block"))?;
-                Ok(self.header(number).map_or(Value::Null, |header| block_json(&header)))
+                Ok(self.header(number).map_or(Value::Null, |header| block_json(self, &header)))
             }
             "eth_getBlockByHash" => {
                 let hash = parse(&params[0]).ok_or_else(|| RpcError::params("hash"))?;
-                Ok(self.header_by_hash(hash).map_or(Value::Null, |header| block_json(&header)))
+                Ok(self.header_by_hash(hash).map_or(Value::Null, |header| block_json(self, &header)))
             }
             "eth_getLogs" => {
                 let query = LogQuery::read(self, params)?;
@@ -262,8 +262,15 @@ fn overrides_code_of(overrides: &Value, address: Address) -> bool {
 }
 
 /// A block with every field that clients insist on; what the chain does not simulate is empty or zero.
-fn block_json(header: &Header) -> Value {
+fn block_json(chain: &View<'_>, header: &Header) -> Value {
     let zero_hash = B256::ZERO;
+    let mut bloom = Bloom::ZERO;
+    for log in chain.logs(header.number..=header.number) {
+        bloom.accrue(BloomInput::Raw(log.address.as_slice()));
+        for topic in &log.topics {
+            bloom.accrue(BloomInput::Raw(topic.as_slice()));
+        }
+    }
     json!({
         "number": quantity(header.number),
         "hash": header.hash,
@@ -271,8 +278,7 @@ fn block_json(header: &Header) -> Value {
         "timestamp": quantity(header.timestamp),
         "nonce": "0x0000000000000000",
         "sha3Uncles": "0x1dcc4de8dec75d7aab85b567b6ccd41ad312451b948a7413f0a142fd40d49347",
-        // All ones: no client may conclude from this bloom that a block has no log.
-        "logsBloom": format!("0x{}", "f".repeat(512)),
+        "logsBloom": bloom,
         "transactionsRoot": zero_hash,
         "stateRoot": zero_hash,
         "receiptsRoot": zero_hash,
