@@ -2,6 +2,7 @@
 
 RUN    ?= pipelines/runs/demo.toml
 LAKE   ?=
+BENCH  ?=
 CARGO  ?= cargo
 
 lake_flag := $(if $(LAKE),--lake '$(LAKE)')
@@ -12,7 +13,7 @@ stage = "$(programs)/$(1)"
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo bronze silver gold show dictionary record-demo fmt lint test test-anvil check-deps ci
+.PHONY: help build demo bronze silver gold show dictionary record-demo fmt lint test test-anvil bench-rpc check-deps ci
 
 help: ## this list
 	@echo 'usage: make TARGET [RUN=pipelines/runs/NAME.toml] [LAKE=directory or URL]'
@@ -61,6 +62,10 @@ test: ## every test
 
 test-anvil: ## the tests that ask a real node (needs npm)
 	$(CARGO) test --package extract --test it -- --ignored anvil
+
+# BENCH holds further arguments, such as BENCH='--days 1' for a quick look; BENCH=--help tells them all.
+bench-rpc: ## December 2024 against simulated providers: the bill, next to that of the plan's own algorithm
+	$(CARGO) bench --package extract --bench rpc -- $(BENCH)
 
 check-deps: ## who may lean on whom
 	.ci/check-deps

@@ -208,7 +208,8 @@ impl<'a> Collector<'a> {
                 return collected;
             }
         };
-        match pool.finalized(chain.finality_blocks).await {
+        let until = days.iter().map(|day| day.window.end).max().unwrap_or(0);
+        match pool.finalized(chain.finality_blocks, until).await {
             Err(error) => collected.outcomes.extend(self.fail_days(&days, &Failure::from(&error)).await),
             Ok(head) => {
                 let progress = self.progress.chain(&chain.name, days.len());

@@ -3,11 +3,12 @@
 //! A run is divided into chains, a chain into days ([`collect`]). For each day: its blocks ([`boundary`]), one snapshot of
 //! all CSUs of the chain ([`snapshot`]), one log scan for all of them with the oracle reads at the blocks that hold a log
 //! ([`liquidation`]), and then the objects, written whole or not at all. What is not done is in the ledger with its reason
-//! ([`ledger`]).
+//! ([`ledger`]). What endpoints can do is found out beforehand by [`doctor`].
 
 pub mod boundary;
 pub mod collect;
 mod discovery;
+pub mod doctor;
 pub mod ledger;
 mod liquidation;
 pub mod plan;

@@ -3,14 +3,17 @@
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use extract::collect::Collector;
+use extract::doctor::Doctor;
 use extract::report::{Progress, Summary};
 use extract::rpc::providers::Providers;
 use extract::rpc::recording::Recorder;
 use lake::Lake;
 use lake::day::Day;
+use lake::registry::Registry;
 use lake::run::{Overrides, Run};
 use lake::status::{AuditLevel, Reason};
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -39,6 +42,13 @@ enum Command {
     ///
     /// Example: extract plan --run pipelines/runs/2024-12.toml
     Plan(RunArgs),
+    /// Ask every endpoint what it can do, and keep it for later runs: chain, head, how old its state and logs are, log
+    /// window, state overrides, batch size. Says what is wrong and what to do, and what the lake's store can promise.
+    ///
+    /// Exit codes: 0 every endpoint can be used; 1 some cannot; 2 could not begin.
+    ///
+    /// Example: extract doctor --run pipelines/runs/2024-12.toml --chain ethereum
+    Doctor(DoctorArgs),
 }
 
 #[derive(Args)]
@@ -75,6 +85,26 @@ struct RunArgs {
     json: bool,
 }
 
+#[derive(Args)]
+struct DoctorArgs {
+    /// Run file: its chains are examined, down to its first day, and its lake keeps what was found.
+    #[arg(long, value_name = "FILE")]
+    run: Option<PathBuf>,
+    /// Endpoints file, in place of the run's. Without a run, its chains are those of the chains.toml beside it.
+    /// [default without a run: pipelines/registry/providers.toml]
+    #[arg(long, value_name = "FILE")]
+    providers: Option<PathBuf>,
+    /// Chains, in place of the run's, or of all that have an endpoint. Repeatable.
+    #[arg(long, value_name = "NAME")]
+    chain: Vec<String>,
+    /// Lake to keep it in, a directory or URL, in place of the run file's. Without either nothing is kept.
+    #[arg(long, value_name = "URL")]
+    lake: Option<String>,
+    /// Print the result as JSON on stdout.
+    #[arg(long)]
+    json: bool,
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     tracing_subscriber::fmt()
@@ -93,6 +123,7 @@ fn main() -> ExitCode {
         .and_then(|runtime| match cli.command {
             Command::Run(args) => runtime.block_on(run(args)),
             Command::Plan(args) => runtime.block_on(plan(args)),
+            Command::Doctor(args) => runtime.block_on(doctor(args)),
         });
     match outcome {
         Ok(code) => code,
@@ -110,7 +141,7 @@ fn log_filter() -> String {
     format!("off,extract={}", if known { &level } else { "warn" })
 }
 
-/// What both commands begin with: the run, its lake, and the endpoints with what their keys have spent.
+/// What a run and its plan begin with: the run, its lake, and the endpoints with what their keys have spent.
 async fn begin(args: &RunArgs) -> anyhow::Result<(Run, Lake, Providers)> {
     let overrides =
         Overrides { lake: args.lake.clone(), from: args.from, to: args.to, csus: args.csu.clone() };
@@ -143,6 +174,70 @@ async fn plan(args: RunArgs) -> anyhow::Result<ExitCode> {
         print!("{}", plan.in_words());
     }
     Ok(if plan.without_endpoint.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+async fn doctor(args: DoctorArgs) -> anyhow::Result<ExitCode> {
+    let overrides = Overrides { lake: args.lake.clone(), ..Overrides::default() };
+    let run = args.run.as_deref().map(|file| Run::load(file, &overrides)).transpose()?;
+    let file = match (&args.providers, &run) {
+        (Some(file), _) => file.clone(),
+        (None, Some(run)) => run.providers.clone(),
+        (None, None) => PathBuf::from("pipelines/registry/providers.toml"),
+    };
+    let providers = Providers::load(&file, |name| std::env::var(name).ok())?;
+    let registry = match &run {
+        Some(run) => run.registry.clone(),
+        None => Registry::load(file.parent().unwrap_or(Path::new("")))?,
+    };
+    let names: BTreeSet<&str> = match (&run, args.chain.as_slice()) {
+        (Some(run), []) => run.csus().map(|csu| csu.chain.as_str()).collect(),
+        (None, []) => providers.endpoints.iter().map(|config| config.chain.as_str()).collect(),
+        (_, chosen) => chosen.iter().map(String::as_str).collect(),
+    };
+    let chains = names.into_iter().map(|name| {
+        let unknown =
+            || anyhow::anyhow!("no chain is called `{name}`\nhint: the registry's chains.toml lists them");
+        registry.chain(name).with_context(unknown)
+    });
+    let chains = chains.collect::<anyhow::Result<Vec<_>>>()?;
+    let lake = match (&run, &args.lake) {
+        (Some(run), _) => Some(run.open_lake()?),
+        (None, Some(location)) => Some(Lake::open(location)?),
+        (None, None) => None,
+    };
+    if let Some(lake) = &lake {
+        for purse in providers.purses() {
+            purse.take_up(lake).await?;
+        }
+    }
+    let doctor = Doctor {
+        chains,
+        first_day: run.as_ref().map(|run| run.zone.window(run.days.from())).transpose()?,
+        providers: &providers,
+        lake: lake.as_ref(),
+        told: &|one| eprintln!("{} {}: {} requests", one.chain, one.label, one.requests),
+    };
+    let bill = doctor.bill();
+    eprint!("{}", bill.in_words());
+    let report = doctor.examine().await?;
+    if lake.is_some() {
+        for purse in providers.purses() {
+            purse.keep().await?;
+        }
+    }
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&serde_json::json!({ "bill": bill, "report": report }))?);
+    } else {
+        print!("{}", report.in_words());
+    }
+    Ok(match (report.endpoints.is_empty(), report.is_well()) {
+        (true, _) => {
+            eprintln!("error: there is no endpoint to ask");
+            ExitCode::from(2)
+        }
+        (false, true) => ExitCode::SUCCESS,
+        (false, false) => ExitCode::from(1),
+    })
 }
 
 async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {

@@ -10,7 +10,7 @@ mod means;
 mod tests;
 
 use crate::rpc::classify::Verdict;
-use crate::rpc::pool::{Pool, PoolError, Question, read_as};
+use crate::rpc::pool::{Pool, PoolError, Question, RESTS, read_as};
 use crate::rpc::tally::Purpose;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -22,8 +22,11 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub(crate) use means::CALLS_PER_BATCH;
 pub use means::{BatchSize, Means, ReadMemory};
+pub(crate) use means::{CALLS_PER_BATCH, MEMBERS_PER_BATCH};
+
+/// Rests before a single call that ran out of time is given up.
+const RESTS_ALONE: u32 = 3;
 
 /// What calls are for, and the block to which they are put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -327,15 +330,25 @@ impl<'a> Reader<'a> {
         Ok(answers)
     }
 
-    /// One call by itself. A revert is its answer; running out of gas or time is none.
+    /// One call by itself. A revert is its answer; running out of gas or time is none. It cannot be made smaller, so where
+    /// it ran out of time, which a gateway may say of any request, it is asked again after a rest.
     async fn alone(&self, call: &Call, at: At) -> Result<Answer, PoolError> {
-        match self.pool.call(at.purpose, call.to, &call.input, at.block, Ok).await {
-            Ok((output, label)) => {
-                self.remember(label);
-                Ok(Answer::plain((true, output)))
+        let mut rests = 0;
+        loop {
+            match self.pool.call(at.purpose, call.to, &call.input, at.block, Ok).await {
+                Ok((output, label)) => {
+                    self.remember(label);
+                    return Ok(Answer::plain((true, output)));
+                }
+                Err(PoolError::Revert(data)) => return Ok(Answer::plain((false, data))),
+                Err(PoolError::SmallerBatch { refusal })
+                    if refusal.verdict == Verdict::TookTooLong && rests < RESTS_ALONE =>
+                {
+                    rests += 1;
+                    tokio::time::sleep(RESTS[0]).await;
+                }
+                Err(error) => return Err(error),
             }
-            Err(PoolError::Revert(data)) => Ok(Answer::plain((false, data))),
-            Err(error) => Err(error),
         }
     }
 

@@ -4,6 +4,8 @@
 //! write the same bytes, and that is success. Different bytes under one path are an error that names both digests,
 //! and the object that was there stays. Audits are no chain data and may be replaced, as may all above bronze.
 
+mod promise;
+
 use crate::digest::sha256_hex;
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -13,6 +15,8 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use std::fmt;
 use std::sync::Arc;
+
+pub use promise::Promises;
 
 /// What can go wrong between a stage and the lake.
 #[derive(Debug, thiserror::Error)]

@@ -187,8 +187,10 @@ pub struct AaveReserve {
     pub accrued_to_treasury: u128,
     /// Unbacked aTokens.
     pub unbacked: u128,
-    /// When it was last touched, Unix seconds; zero for never.
+    /// When it was last touched, Unix seconds, before the first of `touches`; zero for never.
     pub touched_at: u64,
+    /// When it was touched since, Unix seconds, in order.
+    pub touches: Vec<u64>,
     /// What the oracle says.
     pub price: Price,
 }
@@ -229,11 +231,18 @@ impl AaveReserve {
             accrued_to_treasury: 0,
             unbacked: 0,
             touched_at: 0,
+            touches: Vec::new(),
             price,
         }
     }
 
-    fn data(&self, id: usize) -> ReserveData {
+    /// When it had last been touched at the end of a block, Unix seconds.
+    pub fn last_touch(&self, block: &Header) -> u64 {
+        let before = self.touches.partition_point(|touch| *touch <= block.timestamp);
+        before.checked_sub(1).and_then(|last| self.touches.get(last)).copied().unwrap_or(self.touched_at)
+    }
+
+    fn data(&self, id: usize, block: &Header) -> ReserveData {
         ReserveData {
             configuration: self.configuration,
             liquidityIndex: self.liquidity_index,
@@ -241,7 +250,7 @@ impl AaveReserve {
             variableBorrowIndex: self.variable_borrow_index,
             currentVariableBorrowRate: self.variable_borrow_rate,
             currentStableBorrowRate: self.stable_borrow_rate,
-            lastUpdateTimestamp: alloy_primitives::Uint::saturating_from(self.touched_at),
+            lastUpdateTimestamp: alloy_primitives::Uint::saturating_from(self.last_touch(block)),
             id: u16::try_from(id).unwrap_or(u16::MAX),
             aTokenAddress: self.a_token,
             stableDebtTokenAddress: self.stable_debt_token,
@@ -336,6 +345,19 @@ impl AaveV3 {
         self.emitted(&event, of.block, of.tx_index, of.log_index)
     }
 
+    /// The log that goes with a touch of a reserve.
+    pub fn touch(&self, reserve: &AaveReserve, block: u64, tx_index: u64, log_index: u64) -> Emitted {
+        let event = IPool::ReserveDataUpdated {
+            reserve: reserve.asset,
+            liquidityRate: U256::from(reserve.liquidity_rate),
+            stableBorrowRate: U256::from(reserve.stable_borrow_rate),
+            variableBorrowRate: U256::from(reserve.variable_borrow_rate),
+            liquidityIndex: U256::from(reserve.liquidity_index),
+            variableBorrowIndex: U256::from(reserve.variable_borrow_index),
+        };
+        self.emitted(&event, block, tx_index, log_index)
+    }
+
     /// An event of the pool as a log.
     pub fn emitted(&self, event: &impl SolEvent, block: u64, tx_index: u64, log_index: u64) -> Emitted {
         let log = event.encode_log_data();
@@ -361,7 +383,7 @@ impl AaveV3 {
         })
     }
 
-    fn pool_call(&self, input: &[u8]) -> Result<Bytes, Bytes> {
+    fn pool_call(&self, input: &[u8], block: &Header) -> Result<Bytes, Bytes> {
         use IPool::IPoolCalls as Calls;
         Ok(match decode(input)? {
             Calls::POOL_REVISION(_) => encoded::<IPool::POOL_REVISIONCall>(&U256::from(self.revision)),
@@ -371,7 +393,7 @@ impl AaveV3 {
             }
             Calls::getReserveData(call) => {
                 let (id, reserve) = self.find(call.asset)?;
-                encoded::<IPool::getReserveDataCall>(&reserve.data(id))
+                encoded::<IPool::getReserveDataCall>(&reserve.data(id, block))
             }
             Calls::getReserveNormalizedIncome(call) => {
                 let index = U256::from(self.find(call.asset)?.1.liquidity_index);
@@ -478,7 +500,7 @@ impl Contracts for AaveV3 {
         if to == self.provider {
             self.provider_call(input)
         } else if to == self.pool {
-            self.pool_call(input)
+            self.pool_call(input, block)
         } else if to == self.oracle {
             self.oracle_call(input, block)
         } else {
@@ -525,6 +547,15 @@ mod tests {
                 Err(output) => call.answered(false, output),
             })
             .collect()
+    }
+
+    #[test]
+    fn a_reserve_s_last_touch_is_that_of_the_block_that_is_asked() {
+        let reserve = AaveReserve::new(Address::repeat_byte(1), "USD", 6, 1, 0, Price::Always(U256::from(1)));
+        let reserve = AaveReserve { touched_at: 5, touches: vec![24, 60, 60, 72], ..reserve };
+        let chain = SimChain::new(7, 0..=9, Clock::every(12, 0..=9, 0).unwrap()).unwrap();
+        let touch = |number| reserve.last_touch(&chain.header(number).unwrap());
+        assert_eq!([0, 1, 2, 4, 5, 6, 9].map(touch), [5, 5, 24, 24, 60, 72, 72]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! [`crate::server`], so that every fault can be put in front of the same chain.
 
 pub mod clock;
+mod machine;
 pub mod rpc;
 pub mod view;
 
@@ -114,6 +115,8 @@ pub struct SimChain {
     recorded_hashes: HashMap<u64, B256>,
     numbers_of_recorded: HashMap<B256, u64>,
     logs: BTreeMap<u64, Vec<RawLog>>,
+    /// Blocks of the transactions that have a log.
+    blocks_of_transactions: HashMap<B256, u64>,
     contracts: Box<dyn Contracts>,
     multicall3_from: Option<u64>,
 }
@@ -148,6 +151,7 @@ impl SimChain {
             recorded_hashes: HashMap::new(),
             numbers_of_recorded: HashMap::new(),
             logs: BTreeMap::new(),
+            blocks_of_transactions: HashMap::new(),
             contracts: Box::new(NoContracts),
             multicall3_from: Some(first),
         })
@@ -216,6 +220,7 @@ impl SimChain {
             return Err(ChainError::LogOffChain { block: log.block_number });
         }
         let (block, log_index) = (log.block_number, log.log_index);
+        self.blocks_of_transactions.insert(log.transaction_hash, block);
         let logs = self.logs.entry(block).or_default();
         match logs.binary_search_by_key(&log_index, |log| log.log_index) {
             Ok(_) => Err(ChainError::TwoLogs { block, log_index }),

@@ -52,7 +52,8 @@ pub enum Verdict {
         /// Calls that would be taken, at least one, if the endpoint told.
         at_most: Option<u64>,
     },
-    /// A call ran out of time: ask another endpoint once, then send fewer calls.
+    /// It ran out of time. A call: ask another endpoint once, then send fewer calls. A log scan: ask for fewer blocks, and
+    /// for one block again later.
     TookTooLong,
     /// The endpoint does not hold that block's state or logs.
     NoArchive,
@@ -62,7 +63,7 @@ pub enum Verdict {
     NoMethod,
     /// Ask another endpoint.
     Elsewhere,
-    /// The request itself is wrong, if another endpoint says so too.
+    /// The request itself is wrong, or refused in words of which no table knows the sense: ask another endpoint.
     Fatal,
     /// The answer came and failed its check.
     BadAnswer,
@@ -198,10 +199,8 @@ impl<'a> Signs<'a> {
         let verdict = match (asks, self.method) {
             (Asks::For(verdict), _) => verdict.clone(),
             (Asks::Halted, _) => Verdict::Revert(Bytes::new()),
-            (Asks::LessTime, "eth_call") => Verdict::TookTooLong,
-            (Asks::LessTime, "eth_getLogs") | (Asks::SmallerAnswer, "eth_getLogs") => {
-                Verdict::FewerBlocks { at_most: None, lasts: false }
-            }
+            (Asks::LessTime, "eth_call" | "eth_getLogs") => Verdict::TookTooLong,
+            (Asks::SmallerAnswer, "eth_getLogs") => Verdict::FewerBlocks { at_most: None, lasts: false },
             (Asks::LessTime, _) => Verdict::Again,
             (Asks::SmallerRequest, "eth_getLogs") => Verdict::FewerAddresses,
             (Asks::SmallerAnswer | Asks::SmallerRequest, "eth_call") => {
@@ -211,6 +210,10 @@ impl<'a> Signs<'a> {
         };
         match verdict {
             Verdict::FewerBlocks { lasts, .. } => self.fewer_blocks(lasts),
+            Verdict::TookTooLong if self.method == "eth_getLogs" => match self.fewer_blocks(false) {
+                Verdict::FewerBlocks { at_most: None, .. } => Verdict::TookTooLong,
+                told => told,
+            },
             Verdict::TooFast { .. } => Verdict::TooFast { wait: self.wait() },
             Verdict::SmallerBatch { .. } => {
                 Verdict::SmallerBatch { at_most: self.number_after(tables::BEFORE_BATCH) }

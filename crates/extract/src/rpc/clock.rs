@@ -15,7 +15,12 @@ pub struct Clock {
 impl Clock {
     /// A clock that reads the wall clock once, now.
     pub fn start() -> Self {
-        Self { wall: Timestamp::now(), began: Instant::now() }
+        Self::at(Timestamp::now())
+    }
+
+    /// A clock that shows this moment now.
+    pub fn at(wall: Timestamp) -> Self {
+        Self { wall, began: Instant::now() }
     }
 
     /// The date and time.

@@ -150,6 +150,11 @@ impl Endpoint {
         }
     }
 
+    /// Takes to heart the widest window that it takes, as measured just now, whatever it said before.
+    pub fn measured_window(&self, width: u64) {
+        lock(&self.profile).measured_window(width, self.stated_window, self.clock.timestamp());
+    }
+
     /// Takes to heart that it gave the logs of so many blocks.
     pub fn accepted(&self, filter: &str, width: u64) {
         lock(&self.profile).accepted(filter, width, self.stated_window);
@@ -179,6 +184,15 @@ impl Endpoint {
         lock(&self.profile).batch = Some(Learned { value, at: self.clock.timestamp() });
     }
 
+    /// Takes to heart the size of batch that it takes, as measured just now, whatever it said before; none when no limit
+    /// was met.
+    pub fn measured_members(&self, most: Option<usize>) {
+        lock(&self.profile).batch = None;
+        if let Some(most) = most {
+            self.cap_members(most);
+        }
+    }
+
     /// Whether it said that it does not hold the block for such a request: its state for calls, its logs for scans.
     pub fn does_not_hold(&self, method: &str, block: u64) -> bool {
         let profile = lock(&self.profile);
@@ -193,6 +207,18 @@ impl Endpoint {
         let newest = if method == "eth_getLogs" { &mut profile.no_logs_at } else { &mut profile.no_state_at };
         let value = newest.map_or(block, |known| known.value.max(block));
         *newest = Some(Learned { value, at });
+    }
+
+    /// Takes to heart that it does hold a block: what it said of this or a newer one before is not true any more.
+    pub fn holds_block(&self, method: &str, block: u64) {
+        let mut profile = lock(&self.profile);
+        let newest = if method == "eth_getLogs" { &mut profile.no_logs_at } else { &mut profile.no_state_at };
+        *newest = newest.filter(|known| known.value < block);
+    }
+
+    /// Keeps what `extract doctor` found, beside what was learned.
+    pub fn set_probed(&self, probe: serde_json::Value) {
+        lock(&self.profile).probed = Some(probe);
     }
 
     /// Seconds of its key's pace that one such request takes. Without a purse nothing is paid.
@@ -293,6 +319,20 @@ impl Endpoint {
         method: &'static str,
         params: &Value,
     ) -> Result<Value, Refusal> {
+        self.request_within(self.tries(), purpose, method, params).await
+    }
+
+    /// As [`Endpoint::request`], with so many tries.
+    ///
+    /// # Errors
+    /// The last [`Refusal`].
+    pub async fn request_within(
+        &self,
+        tries: usize,
+        purpose: Purpose,
+        method: &'static str,
+        params: &Value,
+    ) -> Result<Value, Refusal> {
         self.may_ask(method)?;
         let once = || async {
             self.pay(purpose, method).await?;
@@ -300,7 +340,7 @@ impl Endpoint {
                 self.refusal(verdict(method, &error), self.scrubber.clean(&error.to_string()))
             })
         };
-        let outcome = self.again_after_passing_faults(purpose, once).await;
+        let outcome = self.again_after_passing_faults(tries, purpose, once).await;
         self.take_to_heart(method, outcome.as_ref().err());
         outcome
     }
@@ -312,6 +352,20 @@ impl Endpoint {
     /// The last [`Refusal`] of the whole.
     pub async fn batch(
         &self,
+        purpose: Purpose,
+        method: &'static str,
+        all_params: &[Value],
+    ) -> Result<Vec<Result<Value, Refusal>>, Refusal> {
+        self.batch_within(self.tries(), purpose, method, all_params).await
+    }
+
+    /// As [`Endpoint::batch`], with so many tries.
+    ///
+    /// # Errors
+    /// The last [`Refusal`] of the whole.
+    pub async fn batch_within(
+        &self,
+        tries: usize,
         purpose: Purpose,
         method: &'static str,
         all_params: &[Value],
@@ -344,29 +398,34 @@ impl Endpoint {
             }
             Ok(answers)
         };
-        let outcome = self.again_after_passing_faults(purpose, once).await;
+        let outcome = self.again_after_passing_faults(tries, purpose, once).await;
         self.take_to_heart(method, outcome.as_ref().err());
         outcome
     }
 
+    /// Tries that a request is worth at present.
+    fn tries(&self) -> usize {
+        match (self.is_down(), self.has_answered()) {
+            (true, _) => 1,
+            (false, false) => TRIES,
+            (false, true) => TRIES_ONCE_KNOWN,
+        }
+    }
+
     async fn again_after_passing_faults<T, F>(
         &self,
+        tries: usize,
         purpose: Purpose,
         once: impl FnMut() -> F,
     ) -> Result<T, Refusal>
     where
         F: Future<Output = Result<T, Refusal>>,
     {
-        let tries = match (self.is_down(), self.has_answered()) {
-            (true, _) => 1,
-            (false, false) => TRIES,
-            (false, true) => TRIES_ONCE_KNOWN,
-        };
         let backoff = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(100))
             .with_max_delay(Duration::from_secs(8))
             .with_factor(3.0)
-            .with_max_times(tries - 1)
+            .with_max_times(tries.saturating_sub(1))
             .with_jitter()
             .with_jitter_seed(seed_of(&self.label));
         let _under_way = UnderWay::begin(&self.under_way);

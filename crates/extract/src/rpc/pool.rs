@@ -200,9 +200,18 @@ impl Pool {
         };
         let mut serves_another = false;
         let nothing = json!([]);
-        let ids =
-            endpoints.iter().map(|endpoint| endpoint.request(Purpose::Identity, "eth_chainId", &nothing));
-        let ids = futures::future::join_all(ids).await;
+        let all_ids = || {
+            let ids =
+                endpoints.iter().map(|endpoint| endpoint.request(Purpose::Identity, "eth_chainId", &nothing));
+            futures::future::join_all(ids)
+        };
+        let mut ids = all_ids().await;
+        let may_pass = |id: &Result<Value, Refusal>| id.as_ref().is_err_and(|why| is_passing(&why.verdict));
+        if ids.iter().all(Result::is_err) && ids.iter().any(may_pass) {
+            // Nobody at all: that may be a bad moment, and giving up now gives up the whole run.
+            tokio::time::sleep(RESTS[0]).await;
+            ids = all_ids().await;
+        }
         for (endpoint, id) in endpoints.iter().zip(ids) {
             match id
                 .and_then(|id| read_as::<alloy_primitives::U64>(id).map_err(|why| bad_answer(endpoint, why)))
@@ -369,9 +378,6 @@ impl Pool {
                             endpoint.lacks_block(method, block);
                         }
                         refusals.push(refusal);
-                        if is_our_fault(&refusals) {
-                            break;
-                        }
                     }
                 }
             }
@@ -393,7 +399,8 @@ impl Pool {
         let has_answered = |label: &str| {
             self.endpoints.iter().any(|endpoint| endpoint.label() == label && endpoint.has_answered())
         };
-        refusals.iter().any(|refusal| is_passing(&refusal.verdict) && has_answered(&refusal.label))
+        let passes = |verdict: &Verdict| is_passing(verdict) || *verdict == Verdict::TookTooLong;
+        refusals.iter().any(|refusal| passes(&refusal.verdict) && has_answered(&refusal.label))
     }
 
     /// The header of a block. Asked for once, however many wait for it.
@@ -415,28 +422,45 @@ impl Pool {
     }
 
     /// The last final block: that of the `finalized` tag, or where no endpoint knows the tag, the block so many behind
-    /// the head.
+    /// the head. One that lags is passed over: the next is asked until one has got to the time `until` (Unix seconds), and
+    /// where none has, the latest that was met is taken.
     ///
     /// # Errors
     /// [`PoolError`].
-    pub async fn finalized(&self, blocks_behind_head: u64) -> Result<Header, PoolError> {
-        let by_tag = async |tag: &'static str| {
-            let read = |answer: Value| {
-                let header = read_as::<Option<RpcHeader>>(answer)?;
-                header.map(Header::from).ok_or_else(|| format!("has no {tag} block"))
-            };
-            let (purpose, params) = (Purpose::Identity, json!([tag, false]));
-            let question = Question { purpose, method: "eth_getBlockByNumber", params, block: None };
-            self.ask(&question, read).await.map(|(header, _)| header)
-        };
-        match by_tag("finalized").await {
+    pub async fn finalized(&self, blocks_behind_head: u64, until: i64) -> Result<Header, PoolError> {
+        match self.latest_by_tag("finalized", until).await {
             Err(PoolError::Refused { refusals, .. })
                 if refusals.iter().any(|refusal| does_not_know_tag(&refusal.verdict)) =>
             {
-                let head = by_tag("latest").await?;
+                let head = self.latest_by_tag("latest", until).await?;
                 self.header(Purpose::Identity, head.number.saturating_sub(blocks_behind_head)).await
             }
             outcome => outcome,
+        }
+    }
+
+    /// The block of a tag by the first endpoint that has got to a time, or the latest of all of them.
+    async fn latest_by_tag(&self, tag: &'static str, until: i64) -> Result<Header, PoolError> {
+        let latest: Mutex<Option<Header>> = Mutex::default();
+        let read = |answer: Value| {
+            let header = read_as::<Option<RpcHeader>>(answer)?;
+            let header = header.map(Header::from).ok_or_else(|| format!("has no {tag} block"))?;
+            if i64::try_from(header.timestamp).unwrap_or(i64::MAX) >= until {
+                return Ok(header);
+            }
+            let mut latest = latest.lock().unwrap_or_else(PoisonError::into_inner);
+            if latest.is_none_or(|known| known.number < header.number) {
+                *latest = Some(header);
+            }
+            Err(format!("has got to {tag} block {} only", header.number))
+        };
+        let (purpose, params) = (Purpose::Identity, json!([tag, false]));
+        let question = Question { purpose, method: "eth_getBlockByNumber", params, block: None };
+        let asked = self.ask(&question, read).await;
+        let latest = *latest.lock().unwrap_or_else(PoisonError::into_inner);
+        match (asked, latest) {
+            (Ok((header, _)), _) | (Err(_), Some(header)) => Ok(header),
+            (Err(error), None) => Err(error),
         }
     }
 
@@ -519,11 +543,6 @@ async fn batched(
 /// Whether a key's quota is spent, by our count or by the endpoint's word.
 fn is_spent(verdict: &Verdict) -> bool {
     matches!(verdict, Verdict::MonthSpent | Verdict::Park { .. })
-}
-
-/// Whether two endpoints agree that the request is wrong.
-pub(crate) fn is_our_fault(refusals: &[Refusal]) -> bool {
-    refusals.iter().filter(|refusal| refusal.verdict == Verdict::Fatal).count() > 1
 }
 
 /// Whether a refusal of a block tag may mean that the node does not know the word.

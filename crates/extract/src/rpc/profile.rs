@@ -45,7 +45,7 @@ pub struct Profile {
     /// Windows that the logs of a filter were too many for, by the filter's digest.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub dense: BTreeMap<String, Dense>,
-    /// What `extract doctor` found.
+    /// What `extract doctor` found: a [`Probe`](crate::doctor::Probe), as far as this build can read it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probed: Option<serde_json::Value>,
 }
@@ -88,6 +88,12 @@ impl Profile {
     pub fn cap_window(&mut self, width: u64, now: Timestamp) {
         let known = self.log_window.map_or(u64::MAX, |learned| learned.value);
         self.log_window = Some(Learned { value: known.min(width).max(1), at: now });
+    }
+
+    /// Puts a window that was measured in place of what refusals said of windows: it may be wider than what was learned,
+    /// never wider than `stated`.
+    pub fn measured_window(&mut self, width: u64, stated: u64, now: Timestamp) {
+        self.log_window = (width < stated).then_some(Learned { value: width.max(1), at: now });
     }
 
     /// Takes to heart that the filter's logs were too many for more than `width` blocks, here.
@@ -144,6 +150,18 @@ mod tests {
         assert_eq!(profile.window("f", 10_000), 500);
         let later = profile.without_stale_limits(at("2026-12-25"));
         assert_eq!(later.window("f", 10_000), 10_000);
+    }
+
+    #[test]
+    fn a_measured_window_takes_the_place_of_a_learned_one() {
+        let mut profile = Profile::default();
+        profile.cap_window(10, at("2026-11-24"));
+        for (measured, expected) in [(2_000, 2_000), (50_000, 10_000), (0, 1)] {
+            profile.measured_window(measured, 10_000, at("2026-11-25"));
+            assert_eq!(profile.window("f", 10_000), expected);
+        }
+        profile.measured_window(10_000, 10_000, at("2026-11-25"));
+        assert_eq!(profile, Profile::default());
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use crate::rpc::classify::{self, Verdict};
 use crate::rpc::endpoint::{Endpoint, Refusal};
 use crate::rpc::journal::{Accepted, digest_of};
-use crate::rpc::pool::{Pool, PoolError, RESTS, bad_answer, is_our_fault, read_as};
+use crate::rpc::pool::{Pool, PoolError, RESTS, bad_answer, read_as};
 use crate::rpc::route::Task;
 use crate::rpc::tally::Purpose;
 use futures::future::BoxFuture;
@@ -205,9 +205,6 @@ impl Pool {
 
     /// The cheapest endpoint that was not passed over for the window.
     fn next_for(&self, filter: &str, window: &Window) -> Option<Arc<Endpoint>> {
-        if is_our_fault(&window.passed_over) {
-            return None;
-        }
         let task = Task::Scan { filter, block: window.span.first() };
         let not_passed_over = |endpoint: &&Arc<Endpoint>| {
             !window.passed_over.iter().any(|refusal| refusal.label == endpoint.label())
@@ -284,6 +281,7 @@ fn shorter(refused: u64, verdict: &Verdict) -> Option<(u64, bool)> {
             let told = at_most.filter(|width| (1..refused).contains(width));
             Some((told.unwrap_or(refused / 2), lasts))
         }
+        Verdict::TookTooLong => Some((refused / 2, false)),
         _ => None,
     }
 }
@@ -412,6 +410,8 @@ mod tests {
             (3, fewer(None, false), Some((1, false))),
             (1, fewer(None, false), None),
             (1, fewer(Some(1), true), None),
+            (100, Verdict::TookTooLong, Some((50, false))),
+            (1, Verdict::TookTooLong, None),
             (100, Verdict::NotYet, None),
             (100, Verdict::FewerAddresses, None),
         ] {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// What a request is for. A plan foresees all of them but [`Purpose::Event`].
+/// What a request is for. A plan of a run foresees all of them but [`Purpose::Event`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
@@ -23,6 +23,8 @@ pub enum Purpose {
     Sample,
     /// To read prices at the blocks with a liquidation: nobody knows beforehand how many there are.
     Event,
+    /// To see what an endpoint can do. No part of a run.
+    Probe,
 }
 
 impl Purpose {
@@ -37,6 +39,7 @@ impl Purpose {
             Self::Witness => "witness",
             Self::Sample => "sample",
             Self::Event => "event",
+            Self::Probe => "probe",
         }
     }
 }

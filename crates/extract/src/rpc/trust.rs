@@ -7,7 +7,7 @@
 use crate::rpc::classify::Verdict;
 use crate::rpc::endpoint::{Endpoint, Refusal};
 use crate::rpc::journal::{Accepted, digest_of};
-use crate::rpc::pool::{Pool, PoolError, Question, bad_answer, read_as};
+use crate::rpc::pool::{Pool, PoolError, Question, RESTS, bad_answer, read_as};
 use crate::rpc::route::Task;
 use crate::rpc::scan::{Scan, logs_of};
 use crate::rpc::tally::Purpose;
@@ -18,6 +18,7 @@ use lake::status::AuditLevel;
 use lake::{B256, Bytes};
 use serde::Deserialize;
 use serde_json::json;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -69,7 +70,7 @@ impl Pool {
     ) -> Result<bool, PoolError> {
         let mut all_have = true;
         for endpoint in self.endpoints.iter().filter(|endpoint| labels.contains(endpoint.label())) {
-            let refusal = match self.logs_by(endpoint, Purpose::Witness, filter, span).await {
+            let refusal = match self.patiently(endpoint, filter, span).await {
                 Ok(logs) if !logs.is_empty() => continue,
                 Ok(_) => {
                     let contract = filter.addresses.first().copied().unwrap_or_default();
@@ -89,6 +90,24 @@ impl Pool {
             self.distrust(refusal).await;
         }
         Ok(all_have)
+    }
+
+    /// The logs of a witness by one endpoint, asked again after rests as long as only passing faults are in the way.
+    async fn patiently(
+        &self,
+        endpoint: &Endpoint,
+        filter: &LogFilter,
+        span: BlockSpan,
+    ) -> Result<Vec<RawLog>, Refusal> {
+        for rest in RESTS {
+            match self.logs_by(endpoint, Purpose::Witness, filter, span).await {
+                Err(refusal) if self.may_pass(std::slice::from_ref(&refusal)) => {
+                    tokio::time::sleep(rest).await;
+                }
+                outcome => return outcome,
+            }
+        }
+        self.logs_by(endpoint, Purpose::Witness, filter, span).await
     }
 
     /// A block of the span that holds at least one log, by the word of its header: the first of the span's first, middle
@@ -183,9 +202,9 @@ impl Pool {
             let logs = scan.logs();
             let mut receipts: BTreeMap<B256, Vec<RawLog>> = BTreeMap::new();
             for log in &logs {
-                if !receipts.contains_key(&log.transaction_hash) {
+                if let Entry::Vacant(unseen) = receipts.entry(log.transaction_hash) {
                     let Ok(receipt) = self.receipt(log, &|_| true).await else { return Ok(confirmed) };
-                    receipts.insert(log.transaction_hash, receipt.0);
+                    unseen.insert(receipt.0);
                 }
                 confirmed.logs_in_receipts +=
                     u64::from(receipts.get(&log.transaction_hash).is_some_and(|logs| logs.contains(log)));

@@ -1,9 +1,13 @@
 //! `extract` as a process: over the demo's recording, and on input that is wrong.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod absent_history;
 mod anvil;
 mod bad_input;
 mod demo;
+mod in_process;
+mod liars;
+mod same_bytes;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

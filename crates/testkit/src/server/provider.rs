@@ -422,6 +422,7 @@ impl Provider {
             ("eth_chainId", Some(claimed)) => return Ok(quantity(claimed)),
             ("net_version", Some(claimed)) => return Ok(json!(claimed.to_string())),
             ("eth_getLogs", _) => return scan::scan(policy, view, dice, params),
+            ("eth_getTransactionReceipt", _) => return scan::receipt(policy, view, params),
             _ => {}
         }
         if let Some(archive) = policy.state_from

@@ -1,10 +1,10 @@
-//! What a provider makes of an `eth_getLogs`.
+//! What a provider makes of an `eth_getLogs`, and of the receipts in which the same logs stand.
 
 use super::dialects::{Particulars, Refusal, span};
 use super::faults::{Dice, Matter, digest};
 use super::policy::{Absent, Archive, Hint, Policy, SpanCap, Start, StrayLog, TooManyLogs};
 use crate::simchain::View;
-use crate::simchain::rpc::{LogQuery, log_json};
+use crate::simchain::rpc::{LogQuery, log_json, receipt_json, transaction_of};
 use alloy_primitives::{Address, B256, Bytes};
 use lake::bronze::RawLog;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ pub(crate) fn scan(policy: &Policy, view: &View<'_>, dice: Dice, params: &Value)
     {
         return Err(wording.refusal(&of));
     }
-    let start = archive_start(policy, view, &query, &of)?;
+    let start = archive_start(policy, view, query.from, &of)?;
     refuse_span(policy, &query, &of)?;
 
     let held = LogQuery { from: query.from.max(start), ..query.clone() };
@@ -50,20 +50,28 @@ fn refuse_filter(policy: &Policy, query: &LogQuery, of: &Particulars) -> Result<
     Ok(())
 }
 
-/// First block whose logs are there.
-fn archive_start(
-    policy: &Policy,
-    view: &View<'_>,
-    query: &LogQuery,
-    of: &Particulars,
-) -> Result<u64, Refusal> {
+/// A transaction's receipt, from the same index: `null` or a refusal for what lies before its start, and without the logs
+/// that it does not know of.
+pub(crate) fn receipt(policy: &Policy, view: &View<'_>, params: &Value) -> Result<Value, Refusal> {
+    let hash = transaction_of(params)?;
+    let Some(header) = view.header_of_transaction(hash) else { return Ok(Value::Null) };
+    let block = header.number;
+    let of = Particulars { asked: 1, range: (block, block), head: view.head(), ..Particulars::default() };
+    if block < archive_start(policy, view, block, &of)? {
+        return Ok(Value::Null);
+    }
+    Ok(receipt_json(view, &header, hash, |log| holds(policy, log)))
+}
+
+/// First block whose logs are there, for who asks for blocks from `from` on.
+fn archive_start(policy: &Policy, view: &View<'_>, from: u64, of: &Particulars) -> Result<u64, Refusal> {
     let silent =
         policy.no_logs_before.map(|block| Archive { start: Start::Block(block), before: Absent::Empty });
     let mut first = 0;
     for archive in silent.into_iter().chain(policy.logs_from) {
         let start = archive.start.block(view.head());
         match archive.before {
-            Absent::Refused(wording) if query.from < start => return Err(wording.refusal(of)),
+            Absent::Refused(wording) if from < start => return Err(wording.refusal(of)),
             Absent::Refused(_) => {}
             Absent::Empty => first = first.max(start),
         }
@@ -85,14 +93,16 @@ fn refuse_span(policy: &Policy, query: &LogQuery, of: &Particulars) -> Result<()
 
 /// The logs that the provider has of what was asked for.
 fn logs_held(policy: &Policy, view: &View<'_>, query: &LogQuery) -> Vec<RawLog> {
-    let held = |log: &&RawLog| {
-        // By the log alone: what is missing from an index stays missing, in any window and at any time.
-        let mut place = [0; 16];
-        place[..8].copy_from_slice(&log.block_number.to_be_bytes());
-        place[8..].copy_from_slice(&log.log_index.to_be_bytes());
-        !Dice::new(policy.seed, digest(&place), 0).happens(Matter::LogMissing, policy.missing_logs_per_mille)
-    };
-    view.matching(query).filter(held).cloned().collect()
+    view.matching(query).filter(|log| holds(policy, log)).cloned().collect()
+}
+
+/// Whether the provider knows of a log. By the log alone: what is missing from an index stays missing, in any window and
+/// at any time.
+fn holds(policy: &Policy, log: &RawLog) -> bool {
+    let mut place = [0; 16];
+    place[..8].copy_from_slice(&log.block_number.to_be_bytes());
+    place[8..].copy_from_slice(&log.log_index.to_be_bytes());
+    !Dice::new(policy.seed, digest(&place), 0).happens(Matter::LogMissing, policy.missing_logs_per_mille)
 }
 
 fn cap_results(

@@ -1,7 +1,7 @@
 //! What an honest node with all of a chain's history answers over JSON-RPC.
 
-use super::{MULTICALL3, SimChain, View};
-use alloy_primitives::{Address, B256, Bloom, BloomInput, Bytes};
+use super::{MULTICALL3, SimChain, View, machine};
+use alloy_primitives::{Address, B256, Bloom, Bytes};
 use lake::bronze::{Header, RawLog};
 use protocols::multicall;
 use serde_json::{Value, json};
@@ -165,7 +165,17 @@ impl<'c> View<'c> {
                 let query = LogQuery::read(self, params)?;
                 Ok(self.matching(&query).map(|log| log_json(self, log)).collect())
             }
+            "eth_getTransactionReceipt" => {
+                let hash = transaction_of(params)?;
+                let header = self.header_of_transaction(hash);
+                Ok(header.map_or(Value::Null, |header| receipt_json(self, &header, hash, |_| true)))
+            }
             "eth_call" => self.eth_call(params),
+            "eth_getBalance" => {
+                let _: Address = parse(&params[0]).ok_or_else(|| RpcError::params("address"))?;
+                // Nobody has anything.
+                self.block_of(&params[1]).map(|_| quantity(0))
+            }
             "eth_getCode" => {
                 let to = parse(&params[0]).ok_or_else(|| RpcError::params("address"))?;
                 let block = self.block_of(&params[1])?;
@@ -209,10 +219,11 @@ impl<'c> View<'c> {
             Value::Null => self.create(&input, &block)?,
             to => {
                 let to = parse(to).ok_or_else(|| RpcError::params("address"))?;
-                if to == MULTICALL3 && overrides_code_of(&params[2], MULTICALL3) {
-                    self.chain().multicall(&input, &block)
-                } else {
-                    self.chain().call(to, &input, &block)
+                match lent_code(&params[2], to)? {
+                    // Whatever is lent to this address is Multicall3.
+                    Some(_) if to == MULTICALL3 => self.chain().multicall(&input, &block),
+                    Some(code) => machine::run(&code).ok_or_else(not_simulated)?,
+                    None => self.chain().call(to, &input, &block),
                 }
             }
         };
@@ -226,7 +237,7 @@ impl<'c> View<'c> {
         })
     }
 
-    /// Runs the init code of a call without `to`. Of all init codes only that of [`multicall::deployless`] is known.
+    /// Runs the init code of a call without `to`: that of [`multicall::deployless`], or what the machine knows.
     fn create(&self, init_code: &[u8], block: &Header) -> Result<Result<Bytes, Bytes>, RpcError> {
         if init_code.len() > multicall::MOST_INIT_CODE {
             let (size, limit) = (init_code.len(), multicall::MOST_INIT_CODE);
@@ -234,7 +245,7 @@ impl<'c> View<'c> {
             return Err(RpcError::new(-32000, message));
         }
         let Some(call_data) = multicall::deployless_call_data(init_code) else {
-            return Err(RpcError::params("a call without `to` is not simulated, but for Multicall3's"));
+            return machine::run(init_code).ok_or_else(not_simulated);
         };
         Ok(match self.chain().multicall(call_data, block) {
             Ok(data) if data.len() <= multicall::MOST_RETURNED => Ok(data),
@@ -254,23 +265,23 @@ pub fn state_block(chain: &View<'_>, method: &str, params: &Value) -> Option<Hea
     chain.block_of(&params[at]).ok()
 }
 
-/// Whether the third parameter of a call lends code to an address.
-fn overrides_code_of(overrides: &Value, address: Address) -> bool {
-    overrides.as_object().is_some_and(|accounts| {
-        accounts.iter().any(|(account, state)| account.parse() == Ok(address) && state.get("code").is_some())
-    })
+/// The code that the third parameter of a call lends to an address.
+fn lent_code(overrides: &Value, address: Address) -> Result<Option<Bytes>, RpcError> {
+    let mut accounts = overrides.as_object().into_iter().flatten();
+    let lent =
+        accounts.find(|(account, state)| account.parse() == Ok(address) && state.get("code").is_some());
+    lent.map(|(_, state)| parse(&state["code"]).ok_or_else(|| RpcError::params("code of an override")))
+        .transpose()
+}
+
+fn not_simulated() -> RpcError {
+    RpcError::params("code with jumps, calls or storage is not simulated, but for Multicall3's")
 }
 
 /// A block with every field that clients insist on; what the chain does not simulate is empty or zero.
 fn block_json(chain: &View<'_>, header: &Header) -> Value {
     let zero_hash = B256::ZERO;
-    let mut bloom = Bloom::ZERO;
-    for log in chain.logs(header.number..=header.number) {
-        bloom.accrue(BloomInput::Raw(log.address.as_slice()));
-        for topic in &log.topics {
-            bloom.accrue(BloomInput::Raw(topic.as_slice()));
-        }
-    }
+    let bloom = bloom_of(chain.logs(header.number..=header.number));
     json!({
         "number": quantity(header.number),
         "hash": header.hash,
@@ -292,6 +303,49 @@ fn block_json(chain: &View<'_>, header: &Header) -> Value {
         "baseFeePerGas": "0x7",
         "transactions": [],
         "uncles": [],
+    })
+}
+
+/// The transaction that a receipt is asked of.
+///
+/// # Errors
+/// [`RpcError`] for what is no hash.
+pub fn transaction_of(params: &Value) -> Result<B256, RpcError> {
+    parse(&params[0]).ok_or_else(|| RpcError::params("hash"))
+}
+
+/// The receipt of a transaction in a block, with those of its logs that are `held`. What the chain does not simulate is
+/// zero.
+pub fn receipt_json(
+    chain: &View<'_>,
+    header: &Header,
+    transaction: B256,
+    held: impl Fn(&RawLog) -> bool,
+) -> Value {
+    let all = chain.logs(header.number..=header.number);
+    let logs: Vec<&RawLog> = all.filter(|log| log.transaction_hash == transaction && held(log)).collect();
+    json!({
+        "transactionHash": transaction,
+        "transactionIndex": quantity(logs.first().map_or(0, |log| log.transaction_index)),
+        "blockHash": header.hash,
+        "blockNumber": quantity(header.number),
+        "from": Address::ZERO,
+        "to": Address::ZERO,
+        "contractAddress": null,
+        "status": "0x1",
+        "type": "0x2",
+        "cumulativeGasUsed": "0x0",
+        "gasUsed": "0x0",
+        "effectiveGasPrice": "0x7",
+        "logs": logs.iter().map(|log| log_json(chain, log)).collect::<Vec<_>>(),
+        "logsBloom": bloom_of(logs.iter().copied()),
+    })
+}
+
+fn bloom_of<'l>(logs: impl Iterator<Item = &'l RawLog>) -> Bloom {
+    logs.fold(Bloom::ZERO, |mut bloom, log| {
+        bloom.accrue_raw_log(log.address, &log.topics);
+        bloom
     })
 }
 

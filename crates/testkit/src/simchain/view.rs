@@ -56,4 +56,9 @@ impl<'c> View<'c> {
         let range = (first <= last).then(|| self.chain.logs.range(first..=last));
         range.into_iter().flatten().flat_map(|(_, logs)| logs)
     }
+
+    /// Header of the block that holds a transaction, if it is there. Only transactions with a log are known.
+    pub fn header_of_transaction(&self, hash: B256) -> Option<Header> {
+        self.header(*self.chain.blocks_of_transactions.get(&hash)?)
+    }
 }

@@ -277,6 +277,39 @@ fn a_missing_log_is_missing_however_it_is_asked_for() {
 }
 
 #[test]
+fn a_receipt_holds_the_logs_that_its_provider_knows_of() {
+    let of_block = |block: u64| chain().logs(block..=block).next().unwrap().transaction_hash;
+    let receipt = |provider: &Provider, block: u64| {
+        ask(provider, "eth_getTransactionReceipt", json!([of_block(block)]))["result"].clone()
+    };
+    let logs = |receipt: &Value| receipt["logs"].as_array().unwrap().len();
+    let (honest, _) = provider(Policy::honest());
+    let whole = receipt(&honest, 5_000);
+    assert_eq!((logs(&whole), &whole["blockHash"]), (4, &json!(chain().hash(5_000))));
+    assert_eq!(whole["logs"][3]["logIndex"], "0x3");
+    let unknown = ask(&honest, "eth_getTransactionReceipt", json!([B256::repeat_byte(9)]));
+    assert!(unknown["error"].is_null() && unknown["result"].is_null(), "{unknown}");
+    assert_eq!(ask(&honest, "eth_getTransactionReceipt", json!(["0x12"]))["error"]["code"], json!(-32602));
+
+    let (careless, _) = provider(Policy { missing_logs_per_mille: 1_000, ..Policy::honest() });
+    assert_eq!(logs(&receipt(&careless, 5_000)), 0, "the transaction is there, its logs are not");
+    let empty = Archive { start: Start::Block(500), before: Absent::Empty };
+    for silent in [
+        Policy { logs_from: Some(empty), ..Policy::honest() },
+        Policy { no_logs_before: Some(500), ..Policy::honest() },
+    ] {
+        let (silent, _) = provider(silent);
+        assert!(receipt(&silent, 490).is_null());
+        assert_eq!(logs(&receipt(&silent, 500)), 1);
+    }
+    let loud = Archive { start: Start::Block(500), before: Absent::Refused(&missing::PRUNED) };
+    let (loud, _) = provider(Policy { logs_from: Some(loud), ..Policy::honest() });
+    refused(&send(&loud, &call(1, "eth_getTransactionReceipt", json!([of_block(490)]))), &missing::PRUNED);
+    let (behind, _) = provider(Policy { head_lag: 100, ..Policy::honest() });
+    assert!(receipt(&behind, 9_990).is_null(), "it has not got that far");
+}
+
+#[test]
 fn a_batch_may_have_too_many_members() {
     let batch = |members: u64| {
         Value::from((0..members).map(|id| call(id, "eth_chainId", json!([]))).collect::<Vec<_>>())

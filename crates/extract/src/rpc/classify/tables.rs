@@ -223,7 +223,7 @@ pub(super) const ROWS: &[Row] = &[
     (Any, Status(524, 524), LessTime),
     (Any, Status(413, 413), SmallerAnswer),
     (Any, Status(500, 599), AGAIN),
-    // Our own mistake, if two endpoints see it.
+    // Our own mistake, or a limit in words that nobody has met: the code says both.
     (Any, Text("invalid argument"), FATAL),
     (Any, Text("cannot unmarshal"), FATAL),
     (Any, Text("missed * address"), FATAL),

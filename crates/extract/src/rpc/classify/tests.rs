@@ -241,7 +241,7 @@ fn further_texts_of_providers() {
             408,
             30,
             "Request timeout on the free tier, please upgrade your tier to the paid one",
-            density(None),
+            Verdict::TookTooLong,
         ),
         (
             403,
@@ -302,7 +302,7 @@ fn further_texts_of_providers() {
         (200, -32000, "maximum [from, to] blocks distance: 2,000", policy(2_000)),
         (413, -32021, "request body too large", Verdict::FewerAddresses),
         (429, -32016, "over rate limit", TOO_FAST),
-        (504, -32015, "gateway timeout", density(None)),
+        (504, -32015, "gateway timeout", Verdict::TookTooLong),
         (200, -32601, "Method not found", Verdict::NoMethod),
         (200, -32000, "something new under the sun", Verdict::Unknown),
         (200, -32603, "", Verdict::Unknown),
@@ -532,6 +532,7 @@ fn what_comes_without_a_body_of_json_rpc() {
         assert_eq!(of(status), expected, "{status}");
     }
     assert_eq!(of_body(LOGS, 413, None, ""), density(None));
+    assert_eq!(of_body(LOGS, 504, None, ""), Verdict::TookTooLong);
     assert_eq!(of_body("eth_chainId", 504, None, ""), Verdict::Again);
     assert_eq!(of_body(CALL, 403, None, "App is inactive."), Verdict::Drop);
     let unreachable = TransportErrorKind::custom(WireError::Unreachable("reset".into()));
@@ -623,7 +624,8 @@ proptest! {
                 }
                 Verdict::SmallerBatch { at_most } => prop_assert_ne!(at_most, Some(0)),
                 Verdict::TooFast { wait: Some(wait) } => prop_assert!(wait <= LONGEST_WAIT),
-                Verdict::Revert(_) | Verdict::TookTooLong => prop_assert_eq!(method, CALL),
+                Verdict::Revert(_) => prop_assert_eq!(method, CALL),
+                Verdict::TookTooLong => prop_assert!([CALL, LOGS].contains(&method)),
                 Verdict::FewerAddresses => prop_assert_eq!(method, LOGS),
                 _ => {}
             }

@@ -1,0 +1,476 @@
+//! Worlds within this process: simulated chains with their deployments, endpoints before them, a lake in memory, and a
+//! time that jumps to whatever comes next.
+#![allow(dead_code, reason = "the tests of budgets and windows, which use the rest, are still to come")]
+
+use alloy_primitives::{Address, Bytes, U256, keccak256};
+use extract::collect::{Collected, Collector};
+use extract::report::Progress;
+use extract::rpc::budget::{Purse, Tariff};
+use extract::rpc::clock::Clock;
+use extract::rpc::providers::{EndpointConfig, Providers, Reach};
+use extract::rpc::secret::Scrubber;
+use extract::rpc::tally::Purpose;
+use jiff::Timestamp;
+use lake::Lake;
+use lake::bronze::{Audit, LiquidationLogs, Record};
+use lake::path::{self, BronzeKey};
+use lake::run::{Overrides, Run};
+use lake::span::BlockSpan;
+use lake::status::{AuditLevel, Dataset, Reason};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use testkit::contracts::{AaveReserve, AaveV3, Liquidation, Price};
+use testkit::server::clock::Clock as ProviderClock;
+use testkit::server::limits::Account;
+use testkit::server::{Policy, Provider, TokioClock};
+use testkit::setting::Setting;
+use testkit::simchain::{self, Contracts, Emitted, SimChain};
+
+/// The days of a world, as many as it has.
+pub(crate) const DAYS: [&str; 3] = ["2024-12-10", "2024-12-11", "2024-12-12"];
+/// Midnight of the first of them in New York, 2024-12-10 05:00 UTC.
+const MIDNIGHT: u64 = 1_733_806_800;
+/// When a world is collected, 2025-01-15 12:00 UTC: far from the end of a month or day.
+const TODAY: i64 = 1_736_942_400;
+/// Blocks before the first day.
+const BEFORE: u64 = 500;
+/// Blocks after the last day.
+const AFTER: u64 = 300;
+/// Blocks of the head that are not final.
+const FINALITY: u64 = 64;
+/// Seconds between two blocks.
+pub(crate) const BLOCK_SECONDS: u64 = 60;
+const CHAINS: [(&str, u64); 2] = [("simnet", 7_001), ("othernet", 7_002)];
+
+/// How large a world is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    pub(crate) chains: usize,
+    pub(crate) days: usize,
+    /// Deployments on each chain.
+    pub(crate) csus: usize,
+    /// Liquidations on each chain, besides those at the edges.
+    pub(crate) liquidations: usize,
+    pub(crate) block_seconds: u64,
+    /// The day at whose middle every deployment was touched last, as its state says.
+    pub(crate) touched: Option<usize>,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        let (chains, days, csus, liquidations) = (1, 2, 2, 14);
+        Self { chains, days, csus, liquidations, block_seconds: BLOCK_SECONDS, touched: None }
+    }
+}
+
+/// Runs a future in a time of its own, which jumps.
+pub(crate) fn paused<F: Future>(future: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    runtime.unwrap().block_on(future)
+}
+
+/// Chains, and the run over them.
+pub(crate) struct World {
+    setting: Setting,
+    shape: Shape,
+    chains: Vec<Arc<SimChain>>,
+    markets: Vec<Vec<AaveV3>>,
+}
+
+impl World {
+    pub(crate) fn new(shape: Shape) -> Self {
+        let mut setting = Setting::new().unwrap();
+        let (mut chains, mut markets) = (Vec::new(), Vec::new());
+        for (name, id) in CHAINS.into_iter().take(shape.chains) {
+            setting = setting.with_chain(name, id, shape.block_seconds as f64);
+            let of_chain: Vec<AaveV3> = (0..shape.csus).map(|csu| market(name, csu, shape)).collect();
+            for (index, market) in of_chain.iter().enumerate() {
+                setting = setting.with_aave_v3(&csu_id(name, index), name, market.provider);
+            }
+            chains.push(Arc::new(chain(id, &of_chain, shape)));
+            markets.push(of_chain);
+        }
+        setting.run_file(DAYS[0], DAYS[shape.days - 1]).unwrap();
+        Self { setting, shape, chains, markets }
+    }
+
+    /// Ids of all CSUs of a chain.
+    pub(crate) fn csus(&self, chain: usize) -> Vec<String> {
+        (0..self.shape.csus).map(|csu| csu_id(CHAINS[chain].0, csu)).collect()
+    }
+
+    /// The contract that emits a CSU's liquidations.
+    pub(crate) fn pool(&self, chain: usize, csu: usize) -> Address {
+        self.markets[chain][csu].pool
+    }
+
+    /// Blocks of a day.
+    pub(crate) fn blocks(&self, day: usize) -> BlockSpan {
+        blocks(self.shape, day)
+    }
+
+    pub(crate) fn chain(&self) -> &SimChain {
+        &self.chains[0]
+    }
+
+    pub(crate) fn shared_chain(&self) -> &Arc<SimChain> {
+        &self.chains[0]
+    }
+
+    fn run(&self, wish: &Wish) -> Run {
+        let day = |index: usize| DAYS[index].parse().unwrap();
+        let overrides = Overrides {
+            from: Some(day(wish.days.0)),
+            to: Some(day(wish.days.1.min(self.shape.days - 1))),
+            csus: wish.csus.clone(),
+            lake: None,
+        };
+        Run::load(&self.setting.path().join("run.toml"), &overrides).unwrap()
+    }
+
+    /// Collects into a lake, as `extract run` does.
+    pub(crate) async fn collect(&self, lake: &Lake, site: &Site, wish: &Wish) -> Collected {
+        let run = self.run(wish);
+        for purse in site.providers.purses() {
+            purse.take_up(lake).await.unwrap();
+        }
+        let progress = Progress::to_stderr();
+        let collector = Collector {
+            run: &run,
+            lake,
+            providers: &site.providers,
+            recorder: None,
+            at_once: wish.at_once,
+            audit: wish.audit,
+            progress: &progress,
+        };
+        collector.collect().await
+    }
+
+    /// The bronze of one faultless endpoint a chain, in a time of its own.
+    pub(crate) fn truth(&self) -> Bronze {
+        paused(async {
+            let hosts = (0..self.shape.chains)
+                .map(|chain| Host::new(&format!("true_{chain}"), Policy::honest()).on(chain).window(100_000));
+            let (lake, site) = (memory(), Site::open(self, hosts.collect()));
+            assert_complete(&self.collect(&lake, &site, &Wish::default()).await);
+            let bronze = bronze(&lake).await;
+            let objects = self.shape.chains * self.shape.days * (1 + 2 * self.shape.csus);
+            assert_eq!(bronze.len(), objects, "blocks a chain and day, two objects a CSU and day");
+            bronze
+        })
+    }
+}
+
+fn csu_id(chain: &str, csu: usize) -> String {
+    format!("aave_v3_{chain}_{csu}")
+}
+
+fn blocks(shape: Shape, day: usize) -> BlockSpan {
+    let a_day = 86_400 / shape.block_seconds;
+    let first = BEFORE + a_day * day as u64;
+    BlockSpan::new(first, first + a_day - 1).unwrap()
+}
+
+fn middle(span: BlockSpan) -> u64 {
+    span.first() + span.count() / 2
+}
+
+fn start(shape: Shape) -> u64 {
+    MIDNIGHT - BEFORE * shape.block_seconds
+}
+
+fn market(chain: &str, csu: usize, shape: Shape) -> AaveV3 {
+    let name = csu_id(chain, csu);
+    let token = |of: &str| Address::from_word(keccak256(format!("{name} {of}")));
+    let usd = |cents: u64| U256::from(cents * 1_000_000);
+    let stable = Price::Always(usd(100));
+    let mut stable =
+        AaveReserve::new(token("stable"), "USDS", 6, 5_000_000_000_000, 2_000_000_000_000, stable);
+    stable.touched_at =
+        shape.touched.map_or(0, |day| start(shape) + shape.block_seconds * middle(blocks(shape, day)));
+    // Another price every few blocks, so that a read at the wrong block shows.
+    let steps = (0..2_000).map(|step| (step * 7, usd(300_000 + step * 7 + csu as u64))).collect();
+    let (supplied, borrowed) = (900_000_000_000_000_000_000, 100_000_000_000_000_000_000);
+    let ether = AaveReserve::new(token("ether"), "WETH", 18, supplied, borrowed, Price::FromBlock(steps));
+    AaveV3::named(&name, vec![stable, ether])
+}
+
+fn chain(id: u64, markets: &[AaveV3], shape: Shape) -> SimChain {
+    let last = blocks(shape, shape.days - 1).last();
+    let clock = simchain::Clock::every(shape.block_seconds, 0..=last + AFTER, start(shape)).unwrap();
+    let contracts: Vec<Box<dyn Contracts>> =
+        markets.iter().map(|market| Box::new(market.clone()) as Box<dyn Contracts>).collect();
+    SimChain::new(id, 0..=last + AFTER, clock)
+        .unwrap()
+        .with_finality(FINALITY)
+        .with_contracts(contracts)
+        .with_logs(logs(markets, shape))
+        .unwrap()
+}
+
+/// Liquidations at the edges of the days, two in one block, one just outside on either side, one of every deployment where
+/// it was touched, and the others anywhere; beside them a log that is nobody's.
+fn logs(markets: &[AaveV3], shape: Shape) -> Vec<Emitted> {
+    let (first, last) = (blocks(shape, 0).first(), blocks(shape, shape.days - 1).last());
+    let edges = (0..shape.days).flat_map(|day| [blocks(shape, day).first(), blocks(shape, day).last()]);
+    let mut places: Vec<(u64, usize)> =
+        edges.chain([first - 1, last + 1, first + 77, first + 77]).map(|block| (block, 0)).collect();
+    let anywhere = |nth: u64| first + (nth * 7_919 + nth * nth * 131 + 29) % (last - first);
+    places.extend((0..shape.liquidations).map(|nth| (anywhere(nth as u64), nth % markets.len())));
+    if let Some(day) = shape.touched {
+        places.extend((0..markets.len()).map(|csu| (middle(blocks(shape, day)), csu)));
+    }
+    let liquidation = |(nth, (block, csu)): (usize, (u64, usize))| {
+        let market = &markets[csu];
+        market.liquidation(&Liquidation {
+            block,
+            tx_index: nth as u64 % 3,
+            log_index: nth as u64,
+            collateral: market.reserves[1].asset,
+            debt: market.reserves[0].asset,
+            borrower: Address::from_word(U256::from(nth).into()),
+            liquidator: Address::repeat_byte(0x11),
+            debt_amount: 1_000_000_000 + u128::from(block),
+            collateral_amount: 350_000_000_000_000_000,
+        })
+    };
+    let stray = Emitted {
+        block: first,
+        tx_index: 9,
+        log_index: 9_999,
+        address: Address::repeat_byte(0xaa),
+        topics: vec![keccak256("Transfer(address,address,uint256)")],
+        data: Bytes::new(),
+    };
+    places.into_iter().enumerate().map(liquidation).chain([stray]).collect()
+}
+
+/// What a run is to do.
+#[derive(Debug, Clone)]
+pub(crate) struct Wish {
+    pub(crate) at_once: usize,
+    pub(crate) audit: AuditLevel,
+    /// CSUs; none stands for all.
+    pub(crate) csus: Vec<String>,
+    /// First and last day.
+    pub(crate) days: (usize, usize),
+}
+
+impl Default for Wish {
+    fn default() -> Self {
+        Self { at_once: 8, audit: AuditLevel::Sampled, csus: Vec::new(), days: (0, DAYS.len()) }
+    }
+}
+
+/// An endpoint: what it does, and what the providers file says of it.
+#[derive(Clone)]
+pub(crate) struct Host {
+    label: String,
+    operator: String,
+    chain: usize,
+    policy: Policy,
+    window: u64,
+    tariff: Tariff,
+    key: Option<&'static str>,
+}
+
+impl fmt::Debug for Host {
+    /// On one line: a failed property prints several.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { label, window, policy, .. } = self;
+        write!(f, "{label} (window {window}): {policy:?}")
+    }
+}
+
+impl Host {
+    /// An endpoint of the first chain with an operator of its own, that may be asked as fast as it answers and is said to
+    /// take 1,000 blocks.
+    pub(crate) fn new(label: &str, policy: Policy) -> Self {
+        Self {
+            label: label.to_owned(),
+            operator: label.to_owned(),
+            chain: 0,
+            policy,
+            window: 1_000,
+            tariff: Tariff::by_requests(label, 10_000.0),
+            key: None,
+        }
+    }
+
+    pub(crate) fn on(self, chain: usize) -> Self {
+        Self { chain, ..self }
+    }
+
+    /// What the providers file says of its log window.
+    pub(crate) fn window(self, window: u64) -> Self {
+        Self { window, ..self }
+    }
+
+    pub(crate) fn run_by(self, operator: &str) -> Self {
+        Self { operator: operator.to_owned(), ..self }
+    }
+
+    pub(crate) fn charging(self, tariff: Tariff) -> Self {
+        Self { tariff, ..self }
+    }
+
+    /// With a key that others have too. What the first of them charges counts for all.
+    pub(crate) fn with_key(self, key: &'static str) -> Self {
+        Self { key: Some(key), ..self }
+    }
+}
+
+/// Endpoints with the providers behind them. To be opened within the time in which they are asked.
+pub(crate) struct Site {
+    pub(crate) providers: Providers,
+    hosts: BTreeMap<String, Arc<Provider>>,
+}
+
+impl Site {
+    pub(crate) fn open(world: &World, hosts: Vec<Host>) -> Self {
+        let clock = Clock::at(Timestamp::from_second(TODAY).unwrap());
+        let time: Arc<dyn ProviderClock> = Arc::new(TokioClock::at(TODAY as u64));
+        let mut keys: BTreeMap<&'static str, (Arc<Purse>, Arc<Account>)> = BTreeMap::new();
+        let mut site =
+            Self { providers: Providers { clock, ..Providers::default() }, hosts: BTreeMap::new() };
+        for host in hosts {
+            let name = host.key.unwrap_or(&host.label);
+            let new_key = || {
+                let account = Arc::new(Account::new(host.policy.limits, Arc::clone(&time)));
+                (Arc::new(Purse::new(name, host.tariff.clone(), clock)), account)
+            };
+            let (purse, account) = match host.key {
+                Some(key) => keys.entry(key).or_insert_with(new_key).clone(),
+                None => new_key(),
+            };
+            let provider = Provider::new(&world.chains[host.chain], host.policy, &time);
+            let provider = Arc::new(provider.with_account(&account).keeping_bodies());
+            site.providers.endpoints.push(EndpointConfig {
+                label: host.label.clone(),
+                operator: host.operator,
+                chain: CHAINS[host.chain].0.to_owned(),
+                reach: Reach::InProcess(provider.carrier()),
+                scrubber: Scrubber::default(),
+                log_window: host.window,
+                purse: Some(purse),
+            });
+            assert!(site.hosts.insert(host.label, provider).is_none(), "two endpoints have one label");
+        }
+        site
+    }
+
+    /// The provider behind an endpoint.
+    pub(crate) fn behind(&self, label: &str) -> &Arc<Provider> {
+        &self.hosts[label]
+    }
+
+    /// Requests that reached the providers.
+    pub(crate) fn requests(&self) -> u64 {
+        self.hosts.values().map(|provider| provider.tally().requests).sum()
+    }
+
+    /// The log queries that an endpoint was asked, in order.
+    pub(crate) fn scans(&self, label: &str) -> Vec<Scanned> {
+        self.behind(label).bodies().iter().filter_map(|body| Scanned::read(body)).collect()
+    }
+}
+
+/// A log query as it came to a provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Scanned {
+    pub(crate) span: BlockSpan,
+    pub(crate) addresses: Vec<Address>,
+}
+
+impl Scanned {
+    fn read(body: &str) -> Option<Self> {
+        let call: Value = serde_json::from_str(body).unwrap();
+        let filter = &call["params"][0];
+        let block =
+            |name: &str| u64::from_str_radix(filter[name].as_str().unwrap().trim_start_matches("0x"), 16);
+        (call["method"] == "eth_getLogs").then(|| Self {
+            span: BlockSpan::new(block("fromBlock").unwrap(), block("toBlock").unwrap()).unwrap(),
+            // A witness that asks for any log of a block names no address.
+            addresses: serde_json::from_value(filter["address"].clone()).unwrap_or_default(),
+        })
+    }
+}
+
+/// A new lake.
+pub(crate) fn memory() -> Lake {
+    Lake::open("memory:///").unwrap()
+}
+
+/// Objects of bronze by path, without audits: those say who was asked, and differ as they should.
+pub(crate) type Bronze = BTreeMap<String, Vec<u8>>;
+
+pub(crate) async fn bronze(lake: &Lake) -> Bronze {
+    let mut objects = Bronze::new();
+    for path in lake.list(&path::BRONZE.into()).await.unwrap() {
+        if !matches!(BronzeKey::parse(&path), Some(BronzeKey::Audit { .. })) {
+            let bytes = lake.get(&path).await.unwrap().unwrap();
+            objects.insert(path.to_string(), bytes.to_vec());
+        }
+    }
+    objects
+}
+
+/// The objects that are in one lake only, or differ.
+pub(crate) fn differences(one: &Bronze, two: &Bronze) -> Vec<String> {
+    let names: BTreeSet<&String> = one.keys().chain(two.keys()).collect();
+    names.into_iter().filter(|name| one.get(*name) != two.get(*name)).cloned().collect()
+}
+
+#[track_caller]
+pub(crate) fn assert_same(truth: &Bronze, other: &Bronze) {
+    assert_eq!(differences(truth, other), Vec::<String>::new(), "bronze objects differ");
+}
+
+/// Insists that nothing is left to do, and says otherwise what is.
+#[track_caller]
+pub(crate) fn assert_complete(collected: &Collected) {
+    assert!(!collected.outcomes.is_empty());
+    let left = unfinished(collected);
+    assert!(left.is_empty(), "{}\nwarnings: {:#?}", left.join("\n"), collected.warnings);
+}
+
+/// Tasks that are not done, with their reasons.
+pub(crate) fn unfinished(collected: &Collected) -> Vec<String> {
+    let left = collected.outcomes.iter().filter(|outcome| !outcome.is_done());
+    left.map(|of| format!("{} {} {}: {:?}: {}", of.csu, of.date, of.dataset, of.reason, of.message)).collect()
+}
+
+/// CSU-days of a dataset that are done.
+pub(crate) fn done(collected: &Collected, dataset: Dataset, day: usize) -> usize {
+    let of_day = |outcome: &&extract::ledger::Outcome| {
+        outcome.dataset == dataset && outcome.date.to_string() == DAYS[day] && outcome.is_done()
+    };
+    collected.outcomes.iter().filter(of_day).count()
+}
+
+/// The reasons for which tasks are not done.
+pub(crate) fn reasons(collected: &Collected) -> BTreeSet<Reason> {
+    collected.outcomes.iter().filter_map(|outcome| outcome.reason).collect()
+}
+
+/// Requests of a method that an endpoint was sent for a purpose.
+pub(crate) fn asked(collected: &Collected, label: &str, purpose: Purpose, method: &'static str) -> u64 {
+    let counts = collected.asked.get(label).map(|asked| asked.counts().clone()).unwrap_or_default();
+    counts.get(&(purpose, method)).map_or(0, |count| count.sent)
+}
+
+/// A CSU's liquidation object of a day.
+pub(crate) async fn liquidations(lake: &Lake, csu: &str, day: usize) -> Option<LiquidationLogs> {
+    let key = BronzeKey::of(Dataset::Liquidations, csu, DAYS[day].parse().unwrap());
+    let bytes = lake.get(&key.path()).await.unwrap()?;
+    Some(LiquidationLogs::from_bytes(&bytes).unwrap())
+}
+
+/// The audit of the first chain's day.
+pub(crate) async fn audit(lake: &Lake, day: usize) -> Audit {
+    let key = BronzeKey::Audit { chain: CHAINS[0].0.to_owned(), date: DAYS[day].parse().unwrap() };
+    Audit::from_bytes(&lake.get(&key.path()).await.unwrap().unwrap()).unwrap()
+}
