@@ -30,6 +30,12 @@ impl Tree {
         self.digests.keys().map(String::as_str)
     }
 
+    /// The tree without the files whose path begins so.
+    pub fn without(mut self, prefix: &str) -> Self {
+        self.digests.retain(|name, _| !name.starts_with(prefix));
+        self
+    }
+
     /// Whether there is no file.
     pub fn is_empty(&self) -> bool {
         self.digests.is_empty()
@@ -109,6 +115,7 @@ mod tests {
         std::fs::write(path.join("a/one"), "another").unwrap();
         std::fs::remove_file(path.join("two")).unwrap();
         assert_eq!(before.differences(&Tree::of(path).unwrap()), ["a/one", "two"]);
+        assert_eq!(before.clone().without("a/").files().collect::<Vec<_>>(), ["two"]);
         assert_eq!(files_with(path, "noth").unwrap(), ["a/one"]);
         assert!(Tree::of(&path.join("nothing")).unwrap().is_empty());
     }
