@@ -27,7 +27,7 @@ pub(crate) async fn discover(
     mut answers: Vec<CallRecord>,
 ) -> Result<Layout, Failure> {
     for _ in 0..DISCOVERY_STEPS {
-        let step = unit.family.discover(unit.csu, &Answers::new(&answers));
+        let step = unit.family.discover(unit.csu, &Answers::new(&answers), &[]);
         match step.map_err(|error| Failure::new(Reason::DiscoveryFailed, error))? {
             Discovery::Found(layout) => return Ok(layout),
             Discovery::Ask(calls) => {

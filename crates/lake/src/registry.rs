@@ -139,11 +139,18 @@ pub struct Csu {
     pub chain: String,
     /// Market of the protocol on that chain.
     pub market: String,
+    /// Line of code within the family, where the family must be told: `sumer`, `moolah`; else empty.
+    #[serde(default)]
+    pub variant: String,
     /// What the entry contract is: `pool_addresses_provider`, `comptroller`, ...
     pub entry_role: String,
     /// The contract from which the rest can be found.
     #[serde(deserialize_with = "checksummed")]
     pub entry: Address,
+    /// Further contracts by role, each one that the entry contract cannot be asked for: Venus's `liquidator`, the feed that
+    /// turns a market's unit of account into dollars.
+    #[serde(default, deserialize_with = "checksummed_map")]
+    pub contracts: BTreeMap<String, Address>,
     /// Block of the deployment. A day that ends before it costs no call.
     #[serde(default)]
     pub deployed_block: Option<u64>,
@@ -164,6 +171,32 @@ pub struct Csu {
     /// Remarks.
     #[serde(default)]
     pub notes: String,
+}
+
+impl Csu {
+    /// An unverified row with nothing but what every row must have, as a test of a family needs one.
+    pub fn bare(id: &str, family: &str, chain: &str, entry_role: &str, entry: Address) -> Self {
+        Self {
+            id: id.to_owned(),
+            num: 1,
+            family: family.to_owned(),
+            protocol: family.to_owned(),
+            version: String::new(),
+            chain: chain.to_owned(),
+            market: "main".to_owned(),
+            variant: String::new(),
+            entry_role: entry_role.to_owned(),
+            entry,
+            contracts: BTreeMap::new(),
+            deployed_block: None,
+            deployed_date: None,
+            retired_date: None,
+            minted_tokens: Vec::new(),
+            verified: Verified::No,
+            source: "a test".to_owned(),
+            notes: String::new(),
+        }
+    }
 }
 
 /// What the chain cannot say of a token.
@@ -525,6 +558,15 @@ fn checksummed_option<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Address>, D::Error> {
     checksummed(deserializer).map(Some)
+}
+
+fn checksummed_map<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, Address>, D::Error> {
+    BTreeMap::<String, String>::deserialize(deserializer)?
+        .into_iter()
+        .map(|(role, text)| Ok((role, parse_checksummed(&text).map_err(serde::de::Error::custom)?)))
+        .collect()
 }
 
 fn checksummed_list<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Address>, D::Error> {

@@ -19,8 +19,8 @@
 
 use crate::answers::{Answers, Call, Missing};
 use crate::family::{
-    BadDebt, Discovery, DiscoveryError, Family, Gives, Layout, LayoutDrift, Leg, LogReading, Market,
-    PriceAnswer, Quote, ReserveFigures, Snapshot, TokenAnswer, Witness,
+    BadDebt, BlockPace, Discovery, DiscoveryError, Family, Gives, Layout, LayoutDrift, Leg, LogReading,
+    Market, PriceAnswer, Quote, ReserveFigures, Snapshot, TokenAnswer, Witness,
 };
 use crate::token::{self, IErc20, item};
 use alloy_sol_types::{SolEvent, sol};
@@ -145,7 +145,17 @@ impl Family for AaveV3 {
         Gives { borrower: true, debt_amount: true, bad_debt: BadDebt::EventIfDeficit }
     }
 
-    fn discover(&self, csu: &Csu, answers: &Answers<'_>) -> Result<Discovery, DiscoveryError> {
+    /// The pool's proxy, the same at every block.
+    fn has_changing_emitters(&self) -> bool {
+        false
+    }
+
+    fn discover(
+        &self,
+        csu: &Csu,
+        answers: &Answers<'_>,
+        _history: &[RawLog],
+    ) -> Result<Discovery, DiscoveryError> {
         if !answers.asked(key::POOL, "") {
             return Ok(Discovery::Ask(root_calls(csu)));
         }
@@ -275,7 +285,12 @@ impl Family for AaveV3 {
         Some(Witness { timestamp, filter: LogFilter::new([pool], topics) })
     }
 
-    fn read_snapshot(&self, csu: &Csu, reads: &ReadsAtBlock) -> Result<Snapshot, DiscoveryError> {
+    fn read_snapshot(
+        &self,
+        csu: &Csu,
+        reads: &ReadsAtBlock,
+        _pace: BlockPace,
+    ) -> Result<Snapshot, DiscoveryError> {
         let answers = Answers::new(&reads.calls);
         let assets = reserves_list(&answers)?;
         Ok(Snapshot {
@@ -299,22 +314,12 @@ impl Family for AaveV3 {
         )
     }
 
-    fn read_logs(&self, _csu: &Csu, logs: &[RawLog]) -> Vec<LogReading> {
+    fn read_logs(&self, _csu: &Csu, logs: &[RawLog], _reads: &[ReadsAtBlock]) -> Vec<LogReading> {
         let events: Vec<Result<Event, String>> = logs.iter().map(read_event).collect();
         let readings = logs.iter().zip(&events).enumerate().map(|(index, (log, event))| {
             let leg = |event, liquidation, borrower| Leg {
-                block_number: log.block_number,
-                log_index: log.log_index,
-                leg: 0,
-                event,
-                market_id: item(log.address),
-                liquidation,
-                liquidator: None,
                 borrower: Some(borrower),
-                debt: None,
-                collateral: None,
-                bad_debt: None,
-                flags: Vec::new(),
+                ..Leg::new(log, event, item(log.address), liquidation)
             };
             match event {
                 Ok(Event::Liquidation(call)) => LogReading::Leg(Box::new(Leg {
@@ -335,11 +340,7 @@ impl Family for AaveV3 {
                         ..leg("DeficitCreated", liquidation, deficit.user)
                     }))
                 }
-                Err(why) => LogReading::Reject {
-                    block_number: log.block_number,
-                    log_index: log.log_index,
-                    why: why.clone(),
-                },
+                Err(why) => LogReading::reject(log, why),
             }
         });
         readings.collect()

@@ -6,7 +6,7 @@
 //! found only by discovery.
 
 use crate::answers::{Answers, Call, Missing};
-use lake::bronze::{LogFilter, RawLog, ReadsAtBlock};
+use lake::bronze::{DayBlocks, LogFilter, RawLog, ReadsAtBlock};
 use lake::registry::Csu;
 use lake::status::{PriceSource, Role};
 use lake::{Address, I256, U256};
@@ -24,14 +24,37 @@ pub trait Family: Send + Sync {
     /// Which of gold's columns the family can fill.
     fn gives(&self) -> Gives;
 
+    /// The gold columns that the family fills by estimate or never, each with the reason. What is not named here is read.
+    fn limits(&self) -> &'static [ColumnLimit] {
+        &[]
+    }
+
     /// The next step of finding a deployment's contracts at a block: more questions, or the layout.
     ///
     /// `extract` asks the questions of [`Discovery::Ask`] at one block and comes back with all answers so far, until
-    /// it gets a layout. Each step must ask something that has not been answered.
+    /// it gets a layout. Each step must ask something that has not been answered. `history` holds the logs of
+    /// [`Family::history`] up to that block; it is empty for families that have none.
     ///
     /// # Errors
     /// [`DiscoveryError`] when the entry contract does not answer as one of this family.
-    fn discover(&self, csu: &Csu, answers: &Answers<'_>) -> Result<Discovery, DiscoveryError>;
+    fn discover(
+        &self,
+        csu: &Csu,
+        answers: &Answers<'_>,
+        history: &[RawLog],
+    ) -> Result<Discovery, DiscoveryError>;
+
+    /// The logs since the deployment that list its markets, where no view function does (Morpho Blue). `extract` reads
+    /// them once and keeps them.
+    fn history(&self, _csu: &Csu) -> Option<LogFilter> {
+        None
+    }
+
+    /// Whether contracts that emit liquidations come and go, so that a day's filter must be made from the layouts at both
+    /// of its ends. Not for a family whose one emitter is the same at every block.
+    fn has_changing_emitters(&self) -> bool {
+        true
+    }
 
     /// The view calls of a snapshot, given a layout. They read the layout's own roots and lists again, so that
     /// [`Family::confirm`] can tell from the same batch whether the layout still held.
@@ -54,17 +77,23 @@ pub trait Family: Send + Sync {
     /// nothing. `None` when the state tells of none.
     fn witness(&self, csu: &Csu, reads: &ReadsAtBlock, since: u64) -> Option<Witness>;
 
-    /// What a snapshot says.
+    /// What a snapshot says. `pace` is that of the snapshot's day, for rates that contracts give per block.
     ///
     /// # Errors
     /// [`DiscoveryError`] when the batch does not even hold the list of reserves.
-    fn read_snapshot(&self, csu: &Csu, reads: &ReadsAtBlock) -> Result<Snapshot, DiscoveryError>;
+    fn read_snapshot(
+        &self,
+        csu: &Csu,
+        reads: &ReadsAtBlock,
+        pace: BlockPace,
+    ) -> Result<Snapshot, DiscoveryError>;
 
     /// What the reads at a liquidation's block say of prices and tokens.
     fn read_event_prices(&self, csu: &Csu, reads: &ReadsAtBlock) -> (Vec<PriceAnswer>, Vec<TokenAnswer>);
 
-    /// What each log says: legs in order of log, or why it cannot be read. Every log appears at least once.
-    fn read_logs(&self, csu: &Csu, logs: &[RawLog]) -> Vec<LogReading>;
+    /// What each log says: legs in order of log, or why it cannot be read. Every log appears at least once. `reads` are
+    /// those of [`Family::event_reads`], one a block with a log: they tell what a log leaves out (a cToken's underlying).
+    fn read_logs(&self, csu: &Csu, logs: &[RawLog], reads: &[ReadsAtBlock]) -> Vec<LogReading>;
 }
 
 /// Which of gold's liquidation columns a family can fill.
@@ -76,6 +105,26 @@ pub struct Gives {
     pub debt_amount: bool,
     /// How bad debt is known.
     pub bad_debt: BadDebt,
+}
+
+/// A gold column that a family fills by estimate, or never.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ColumnLimit {
+    /// Name of the column in `panel_daily`.
+    pub column: &'static str,
+    /// How far it is filled.
+    pub extent: Extent,
+    /// Why no further, in a sentence for the codebook.
+    pub why: &'static str,
+}
+
+/// How far a column is filled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// By an estimate.
+    Estimated,
+    /// Never.
+    Never,
 }
 
 /// How bad debt is known.
@@ -160,6 +209,34 @@ pub struct Witness {
     pub filter: LogFilter,
 }
 
+/// How fast a chain made blocks on a day: what turns a rate per block into one per year.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BlockPace {
+    /// Blocks made.
+    pub blocks: u64,
+    /// In so many seconds.
+    pub seconds: u64,
+}
+
+impl BlockPace {
+    /// The pace between the last block before the day and the day's last one; of a chain that began on that day, from its
+    /// first block on.
+    pub fn of_day(blocks: &DayBlocks) -> Self {
+        let Some((from, to)) = blocks.before.or(blocks.first).zip(blocks.last) else {
+            return Self::default();
+        };
+        Self {
+            blocks: to.number.saturating_sub(from.number),
+            seconds: to.timestamp.saturating_sub(from.timestamp),
+        }
+    }
+
+    /// Blocks in a year of 365 days; `None` when no time passed.
+    pub fn blocks_per_year(self) -> Option<f64> {
+        (self.seconds > 0).then(|| self.blocks as f64 * 31_536_000.0 / self.seconds as f64)
+    }
+}
+
 /// What a snapshot says.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
@@ -220,6 +297,37 @@ pub struct ReserveFigures {
     pub flags: Vec<&'static str>,
     /// Why figures that the family should have are missing. Not empty: the reserve is partial.
     pub missing: Vec<Missing>,
+}
+
+impl ReserveFigures {
+    /// A token in a market of which nothing is known yet.
+    pub fn new(market_id: String, token: Address, role: Role) -> Self {
+        Self {
+            market_id,
+            token,
+            role,
+            supplied: None,
+            borrowed: None,
+            available: None,
+            reserves: None,
+            deficit: None,
+            identity_gap: None,
+            supply_apr: None,
+            borrow_apr: None,
+            borrow_apr_stable_mode: None,
+            ltv: None,
+            liq_threshold: None,
+            liq_bonus: None,
+            reserve_factor: None,
+            supply_cap: None,
+            borrow_cap: None,
+            is_active: None,
+            is_frozen: None,
+            is_paused: None,
+            flags: Vec::new(),
+            missing: Vec::new(),
+        }
+    }
 }
 
 /// What a token says of itself.
@@ -287,6 +395,25 @@ pub enum LogReading {
         /// What is wrong with it.
         why: String,
     },
+    /// A log that was asked for to read its neighbours by, and is no liquidation itself (a repayment to a Gearbox pool).
+    Context {
+        /// Block of the log.
+        block_number: u64,
+        /// Index of the log in its block.
+        log_index: u64,
+    },
+}
+
+impl LogReading {
+    /// A log that could not be read.
+    pub fn reject(log: &RawLog, why: impl ToString) -> Self {
+        Self::Reject { block_number: log.block_number, log_index: log.log_index, why: why.to_string() }
+    }
+
+    /// A log that is there for its neighbours.
+    pub fn context(log: &RawLog) -> Self {
+        Self::Context { block_number: log.block_number, log_index: log.log_index }
+    }
 }
 
 /// One leg of a liquidation.
@@ -314,6 +441,67 @@ pub struct Leg {
     pub collateral: Option<(Address, U256)>,
     /// Bad debt booked: token and amount.
     pub bad_debt: Option<(Address, U256)>,
+    /// Value of the collateral in US dollars where the log itself carries it and names no token (Cap): a number, and what it
+    /// is divided by.
+    pub collateral_value: Option<(U256, U256)>,
     /// Remarks.
     pub flags: Vec<&'static str>,
+}
+
+impl Leg {
+    /// The first leg of a log, without parties or amounts.
+    pub fn new(log: &RawLog, event: &'static str, market_id: String, liquidation: String) -> Self {
+        Self {
+            block_number: log.block_number,
+            log_index: log.log_index,
+            leg: 0,
+            event,
+            market_id,
+            liquidation,
+            liquidator: None,
+            borrower: None,
+            debt: None,
+            collateral: None,
+            bad_debt: None,
+            collateral_value: None,
+            flags: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lake::bronze::{DayOfChain, Header};
+
+    #[test]
+    fn a_pace_is_of_the_day_that_it_was_made_on() {
+        let header = |number, timestamp| Header {
+            number,
+            timestamp,
+            hash: Default::default(),
+            parent_hash: Default::default(),
+        };
+        let day = DayOfChain {
+            chain: "binance".into(),
+            chain_id: 56,
+            date: "2024-12-01".parse().unwrap(),
+            zone: "America/New_York".into(),
+            day_start: 1_000,
+            day_end: 87_400,
+        };
+        let mut blocks = DayBlocks {
+            day,
+            before: Some(header(99, 997)),
+            first: Some(header(100, 1_000)),
+            last: Some(header(28_899, 87_397)),
+            after: header(28_900, 87_400),
+        };
+        assert_eq!(BlockPace::of_day(&blocks), BlockPace { blocks: 28_800, seconds: 86_400 });
+        assert_eq!(BlockPace::of_day(&blocks).blocks_per_year(), Some(10_512_000.0));
+        blocks.before = None;
+        assert_eq!(BlockPace::of_day(&blocks), BlockPace { blocks: 28_799, seconds: 86_397 });
+        (blocks.first, blocks.last) = (None, None);
+        assert_eq!(BlockPace::of_day(&blocks).blocks_per_year(), None);
+    }
 }

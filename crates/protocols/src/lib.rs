@@ -12,8 +12,8 @@ pub mod token;
 
 pub use answers::{Answers, Call, Missing};
 pub use family::{
-    BadDebt, Discovery, DiscoveryError, Family, Gives, Layout, LayoutDrift, Leg, LogReading, Market,
-    PriceAnswer, Quote, ReserveFigures, Snapshot, TokenAnswer, Witness,
+    BadDebt, BlockPace, ColumnLimit, Discovery, DiscoveryError, Extent, Family, Gives, Layout, LayoutDrift,
+    Leg, LogReading, Market, PriceAnswer, Quote, ReserveFigures, Snapshot, TokenAnswer, Witness,
 };
 
 /// Every family that can be read, in order of name.

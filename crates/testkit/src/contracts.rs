@@ -518,24 +518,7 @@ mod tests {
     use protocols::{Answers, Call, Discovery, Family, aave_v3};
 
     fn csu(entry: Address) -> Csu {
-        Csu {
-            id: "aave_v3_sim".into(),
-            num: 1,
-            family: "aave_v3".into(),
-            protocol: "aave_v3".into(),
-            version: "v3".into(),
-            chain: "sim".into(),
-            market: "main".into(),
-            entry_role: "pool_addresses_provider".into(),
-            entry,
-            deployed_block: None,
-            deployed_date: None,
-            retired_date: None,
-            minted_tokens: vec![],
-            verified: lake::registry::Verified::No,
-            source: "a test".into(),
-            notes: String::new(),
-        }
+        Csu::bare("aave_v3_sim", "aave_v3", "sim", "pool_addresses_provider", entry)
     }
 
     fn ask(chain: &SimChain, block: u64, calls: Vec<Call>) -> Vec<CallRecord> {
@@ -574,7 +557,7 @@ mod tests {
             SimChain::new(7, 0..=100, Clock::every(12, 0..=100, 0).unwrap()).unwrap().with_contracts(market);
         let mut answers = Vec::new();
         let layout = loop {
-            match aave_v3::AaveV3.discover(&csu, &Answers::new(&answers)).unwrap() {
+            match aave_v3::AaveV3.discover(&csu, &Answers::new(&answers), &[]).unwrap() {
                 Discovery::Ask(calls) => answers.extend(ask(&chain, 50, calls)),
                 Discovery::Found(layout) => break layout,
             }
@@ -582,7 +565,7 @@ mod tests {
         let calls = ask(&chain, 50, aave_v3::AaveV3.snapshot(&csu, &layout));
         aave_v3::AaveV3.confirm(&csu, &layout, &Answers::new(&calls)).unwrap();
         let reads = ReadsAtBlock { block: chain.header(50).unwrap(), calls };
-        let snapshot = aave_v3::AaveV3.read_snapshot(&csu, &reads).unwrap();
+        let snapshot = aave_v3::AaveV3.read_snapshot(&csu, &reads, Default::default()).unwrap();
         let [usd, eth] = snapshot.reserves.as_slice() else { panic!("two reserves") };
         assert_eq!(usd.missing, []);
         assert_eq!(

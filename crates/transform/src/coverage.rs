@@ -259,26 +259,13 @@ mod tests {
     use super::*;
     use lake::B256;
     use lake::bronze::{DayOfChain, Header};
-    use lake::registry::Verified;
 
     fn csu() -> Csu {
         Csu {
-            id: "aave_v3_test".into(),
-            num: 1,
-            family: "aave_v3".into(),
-            protocol: "aave_v3".into(),
-            version: "v3".into(),
-            chain: "ethereum".into(),
-            market: "main".into(),
-            entry_role: "pool_addresses_provider".into(),
-            entry: lake::Address::ZERO,
             deployed_block: Some(100),
             deployed_date: Some(day("2024-12-02")),
             retired_date: Some(day("2024-12-20")),
-            minted_tokens: Vec::new(),
-            verified: Verified::No,
-            source: "a test".into(),
-            notes: String::new(),
+            ..Csu::bare("aave_v3_test", "aave_v3", "ethereum", "pool_addresses_provider", lake::Address::ZERO)
         }
     }
 

@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A family lost, invented or counted twice a log: its decoder is wrong, and nothing of it may be published.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{path}: of {logs} logs the family `{family}` read {legs} as liquidations and rejected {rejected}: {why}\nhint: this is a fault of the family's `read_logs` in crates/protocols"
+    "{path}: of {logs} logs the family `{family}` read {legs} as liquidations, rejected {rejected} and passed over {context}: {why}\nhint: this is a fault of the family's `read_logs` in crates/protocols"
 )]
 pub struct LogsLost {
     /// The bronze object.
@@ -34,6 +34,8 @@ pub struct LogsLost {
     pub legs: usize,
     /// Logs rejected.
     pub rejected: usize,
+    /// Logs that were there for their neighbours.
+    pub context: usize,
     /// Which log.
     pub why: String,
 }
@@ -84,16 +86,18 @@ pub fn rows(
                         rejects.push(of.reject(log, why));
                     }
                 }
+                LogReading::Context { .. } => {}
             }
         }
     }
     Ok((legs, rejects))
 }
 
-/// Logs in = logs with legs + rejected logs, each exactly once.
+/// Logs in = logs with legs + rejected logs + logs for their neighbours, each exactly once.
 fn conserved(day: &LogsDay) -> Result<(), LogsLost> {
     let logs: BTreeSet<(u64, u64)> = day.logs.iter().map(|log| (log.block_number, log.log_index)).collect();
     let (mut with_legs, mut rejected, mut keys) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let mut context = BTreeSet::new();
     let mut why = None;
     let mut complain = |(block, index): (u64, u64), what: &str| {
         why.get_or_insert(format!("log {index} of block {block} {what}"));
@@ -115,16 +119,26 @@ fn conserved(day: &LogsDay) -> Result<(), LogsLost> {
                 }
                 log
             }
+            LogReading::Context { block_number, log_index } => {
+                let log = (*block_number, *log_index);
+                if !context.insert(log) {
+                    complain(log, "is passed over twice");
+                }
+                log
+            }
         };
         if !logs.contains(&log) {
             complain(log, "is none of the object's");
         }
     }
-    if let Some(log) = with_legs.intersection(&rejected).next() {
-        complain(*log, "is both");
-    }
-    if let Some(log) = logs.iter().find(|log| !with_legs.contains(log) && !rejected.contains(log)) {
-        complain(*log, "is neither");
+    let kinds = [&with_legs, &rejected, &context];
+    let times = |log: &(u64, u64)| kinds.iter().filter(|kind| kind.contains(log)).count();
+    for log in &logs {
+        match times(log) {
+            0 => complain(*log, "is neither"),
+            1 => {}
+            _ => complain(*log, "is both"),
+        }
     }
     match why {
         None => Ok(()),
@@ -134,6 +148,7 @@ fn conserved(day: &LogsDay) -> Result<(), LogsLost> {
             logs: logs.len(),
             legs: with_legs.len(),
             rejected: rejected.len(),
+            context: context.len(),
             why,
         }),
     }
@@ -235,11 +250,19 @@ impl OfDay<'_> {
             flags.extend(side.valuation.flag());
             flags.extend(side.decimals.is_none().then(|| "no_decimals".to_owned()));
         }
+        // What the log itself says the collateral was worth, where it names no token.
+        let value_in_log = leg
+            .collateral_value
+            .filter(|_| collateral.is_none())
+            .and_then(|(raw, unit)| lake::amount::ratio(raw, unit));
+        flags.extend(value_in_log.map(|_| "coll_value_in_log".to_owned()));
         let uses = |basis| sides.clone().any(|side| side.basis == basis);
         let price_basis = if uses(PriceBasis::DayEnd) {
             PriceBasis::DayEnd
         } else if uses(PriceBasis::EventBlock) {
             PriceBasis::EventBlock
+        } else if value_in_log.is_some() {
+            PriceBasis::InLog
         } else {
             PriceBasis::None
         };
@@ -285,7 +308,7 @@ impl OfDay<'_> {
             coll_token: collateral.map(|(token, ..)| item(token)),
             coll_raw: collateral.map(|(_, raw, _)| raw.to_string()),
             coll: collateral.and_then(|(_, raw, side)| side.tokens(raw)),
-            coll_usd: collateral.and_then(|(_, raw, side)| side.usd(raw)),
+            coll_usd: collateral.and_then(|(_, raw, side)| side.usd(raw)).or(value_in_log),
             bad_debt_raw: bad_debt.map(|(_, raw, _)| raw.to_string()),
             bad_debt_usd: bad_debt.and_then(|(_, raw, side)| side.usd(raw)),
             price_basis,
@@ -319,8 +342,8 @@ mod tests {
     use crate::read::Calls;
     use lake::B256;
 
-    fn day(readings: Vec<LogReading>) -> LogsDay {
-        let log = |log_index| RawLog {
+    fn log(log_index: u64) -> RawLog {
+        RawLog {
             address: Address::ZERO,
             topics: Vec::new(),
             data: Default::default(),
@@ -329,7 +352,10 @@ mod tests {
             transaction_hash: B256::ZERO,
             transaction_index: 0,
             log_index,
-        };
+        }
+    }
+
+    fn day(readings: Vec<LogReading>) -> LogsDay {
         LogsDay {
             has_blocks: true,
             blocks_scanned: 1,
@@ -345,28 +371,18 @@ mod tests {
     }
 
     fn leg(log_index: u64, leg: u32) -> LogReading {
-        LogReading::Leg(Box::new(Leg {
-            block_number: 7,
-            log_index,
-            leg,
-            event: "E",
-            market_id: String::new(),
-            liquidation: String::new(),
-            liquidator: None,
-            borrower: None,
-            debt: None,
-            collateral: None,
-            bad_debt: None,
-            flags: Vec::new(),
-        }))
+        let first = Leg::new(&log(log_index), "E", String::new(), String::new());
+        LogReading::Leg(Box::new(Leg { leg, ..first }))
     }
 
     #[test]
     fn every_log_is_a_leg_or_a_reject() {
         conserved(&day(vec![leg(0, 0), leg(0, 1), reject(1)])).unwrap();
+        conserved(&day(vec![leg(0, 0), LogReading::context(&log(1))])).unwrap();
         for (readings, why) in [
             (vec![leg(0, 0)], "log 1 of block 7 is neither"),
             (vec![leg(0, 0), leg(1, 0), reject(1)], "log 1 of block 7 is both"),
+            (vec![leg(0, 0), LogReading::context(&log(0)), reject(1)], "log 0 of block 7 is both"),
             (vec![leg(0, 0), leg(1, 0), leg(1, 0)], "log 1 of block 7 has one leg twice"),
             (vec![leg(0, 0), reject(1), reject(1)], "log 1 of block 7 is rejected twice"),
             (vec![leg(0, 0), reject(1), reject(2)], "log 2 of block 7 is none of the object's"),

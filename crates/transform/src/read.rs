@@ -18,7 +18,7 @@ use lake::status::Dataset;
 use lake::store::{Lake, StoreError};
 use object_store::path::Path;
 use protocols::token::printable;
-use protocols::{DiscoveryError, LogReading, PriceAnswer, Snapshot, TokenAnswer};
+use protocols::{BlockPace, DiscoveryError, LogReading, PriceAnswer, Snapshot, TokenAnswer};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -523,7 +523,9 @@ impl OfCsu<'_> {
             let why = format!("the snapshot is of {}, the day's last block: {last}", named(&block));
             return Err(Flaw::OtherBlocks { path: path.to_owned(), why });
         }
-        let snapshot = self.family()?.read_snapshot(self.csu, &record.reads).map_err(SnapshotFault::from);
+        let pace = BlockPace::of_day(blocks);
+        let snapshot = self.family()?.read_snapshot(self.csu, &record.reads, pace);
+        let snapshot = snapshot.map_err(SnapshotFault::from);
         Ok(SnapshotDay {
             block,
             calls: Calls::of(&record.reads.calls),
@@ -571,7 +573,7 @@ impl OfCsu<'_> {
             has_blocks: record.blocks.is_some(),
             blocks_scanned: i64::try_from(record.scanned.count()).unwrap_or(i64::MAX),
             calls: Calls::of(record.reads.iter().flat_map(|reads| &reads.calls)),
-            readings: family.read_logs(self.csu, &record.logs),
+            readings: family.read_logs(self.csu, &record.logs, &record.reads),
             events: record.reads.iter().map(event).collect(),
             logs: record.logs,
         })

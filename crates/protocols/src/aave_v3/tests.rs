@@ -2,7 +2,6 @@ use super::*;
 use alloy_sol_types::{SolCall, SolValue};
 use lake::Bytes;
 use lake::bronze::{CallRecord, Header};
-use lake::registry::Verified;
 
 const PROVIDER: Address = Address::repeat_byte(0x01);
 const POOL: Address = Address::repeat_byte(0x02);
@@ -13,22 +12,8 @@ const NEW: Address = Address::repeat_byte(0x12);
 
 fn csu() -> Csu {
     Csu {
-        id: "aave_v3_test".into(),
-        num: 1,
-        family: "aave_v3".into(),
-        protocol: "aave_v3".into(),
-        version: "v3".into(),
-        chain: "ethereum".into(),
-        market: "main".into(),
-        entry_role: "pool_addresses_provider".into(),
-        entry: PROVIDER,
-        deployed_block: None,
-        deployed_date: None,
-        retired_date: None,
         minted_tokens: vec![GHO],
-        verified: Verified::No,
-        source: "a test".into(),
-        notes: String::new(),
+        ..Csu::bare("aave_v3_test", "aave_v3", "ethereum", "pool_addresses_provider", PROVIDER)
     }
 }
 
@@ -140,7 +125,7 @@ impl Pool {
     fn discover(&self) -> Layout {
         let mut records: Vec<CallRecord> = Vec::new();
         for _ in 0..5 {
-            match AaveV3.discover(&csu(), &Answers::new(&records)).unwrap() {
+            match AaveV3.discover(&csu(), &Answers::new(&records), &[]).unwrap() {
                 Discovery::Ask(calls) => records.extend(calls.into_iter().map(|call| self.answer(call))),
                 Discovery::Found(layout) => return layout,
             }
@@ -155,7 +140,7 @@ impl Pool {
     }
 
     fn snapshot(&self) -> Snapshot {
-        AaveV3.read_snapshot(&csu(), &self.reads(&self.discover())).unwrap()
+        AaveV3.read_snapshot(&csu(), &self.reads(&self.discover()), BlockPace::default()).unwrap()
     }
 }
 
@@ -234,8 +219,10 @@ fn a_stable_debt_token_that_does_not_answer_is_missing_not_zero() {
     for call in reads.calls.iter_mut().filter(|call| call.key == key::STABLE_DEBT) {
         (call.ok, call.output) = (false, Bytes::new());
     }
-    let [usdc] =
-        <[ReserveFigures; 1]>::try_from(AaveV3.read_snapshot(&csu(), &reads).unwrap().reserves).unwrap();
+    let [usdc] = <[ReserveFigures; 1]>::try_from(
+        AaveV3.read_snapshot(&csu(), &reads, BlockPace::default()).unwrap().reserves,
+    )
+    .unwrap();
     assert_eq!((usdc.borrowed, usdc.missing.len()), (None, 1));
 }
 
@@ -248,7 +235,7 @@ fn every_answer_that_is_lost_is_missing_and_leaves_the_neighbour_alone() {
         for call in spoiled.calls.iter_mut().filter(|call| call.key == key && call.item == item(USDC)) {
             call.output = Bytes::new();
         }
-        let snapshot = AaveV3.read_snapshot(&csu(), &spoiled).unwrap();
+        let snapshot = AaveV3.read_snapshot(&csu(), &spoiled, BlockPace::default()).unwrap();
         assert!(!snapshot.reserves[0].missing.is_empty(), "{key} was lost without a word");
         assert_eq!(snapshot.reserves[1].missing, [], "{key} spoiled the neighbour");
     }
@@ -267,12 +254,12 @@ fn a_layout_drifts_when_a_reserve_is_added_and_not_before() {
 
 #[test]
 fn an_entry_without_code_is_told_as_such() {
-    let calls = match AaveV3.discover(&csu(), &Answers::default()).unwrap() {
+    let calls = match AaveV3.discover(&csu(), &Answers::default(), &[]).unwrap() {
         Discovery::Ask(calls) => calls,
         Discovery::Found(_) => panic!("nothing was asked yet"),
     };
     let records: Vec<_> = calls.into_iter().map(|call| call.answered(true, Bytes::new())).collect();
-    let error = AaveV3.discover(&csu(), &Answers::new(&records)).unwrap_err();
+    let error = AaveV3.discover(&csu(), &Answers::new(&records), &[]).unwrap_err();
     assert!(error.to_string().starts_with("the pool of an Aave V3 addresses provider: "), "{error}");
     assert!(error.to_string().contains("there is no contract at"), "{error}");
 }
@@ -305,11 +292,11 @@ fn liquidation(user: u8) -> IPool::LiquidationCall {
 
 fn legs(logs: &[RawLog]) -> Vec<Leg> {
     AaveV3
-        .read_logs(&csu(), logs)
+        .read_logs(&csu(), logs, &[])
         .into_iter()
         .map(|reading| match reading {
             LogReading::Leg(leg) => *leg,
-            LogReading::Reject { why, .. } => panic!("{why}"),
+            other => panic!("{other:?}"),
         })
         .collect()
 }
@@ -352,7 +339,7 @@ fn a_log_of_another_shape_is_a_reject_with_its_reason() {
     let mut dirty = sound.clone();
     dirty.topics[1] = B256::repeat_byte(0xff);
     for bad in [short, unindexed, bare, dirty] {
-        let readings = AaveV3.read_logs(&csu(), &[bad, sound.clone()]);
+        let readings = AaveV3.read_logs(&csu(), &[bad, sound.clone()], &[]);
         assert!(matches!(&readings[0], LogReading::Reject { why, .. } if !why.is_empty()), "{readings:?}");
         assert!(matches!(&readings[1], LogReading::Leg(_)));
     }

@@ -5,7 +5,7 @@ use lake::bronze::{
     CallRecord, CsuOfDay, DayBlocks, DayOfChain, Header, LiquidationLogs, RawLog, ReadsAtBlock, TvlSnapshot,
 };
 use lake::day::{Day, Zone};
-use lake::registry::{Csu, Verified};
+use lake::registry::Csu;
 use lake::span::{BlockSpan, Coverage};
 use lake::{Address, B256, U256};
 use protocols::aave_v3::{IPool, ReserveData};
@@ -97,24 +97,7 @@ impl Pool {
     }
 
     pub fn row(&self) -> Csu {
-        Csu {
-            id: self.csu.into(),
-            num: 1,
-            family: "aave_v3".into(),
-            protocol: "aave_v3".into(),
-            version: "v3".into(),
-            chain: self.chain.into(),
-            market: "main".into(),
-            entry_role: "pool_addresses_provider".into(),
-            entry: self.entry,
-            deployed_block: None,
-            deployed_date: None,
-            retired_date: None,
-            minted_tokens: Vec::new(),
-            verified: Verified::No,
-            source: "a test".into(),
-            notes: String::new(),
-        }
+        Csu::bare(self.csu, "aave_v3", self.chain, "pool_addresses_provider", self.entry)
     }
 
     fn family(&self) -> &'static dyn Family {
@@ -152,7 +135,7 @@ impl Pool {
     fn layout(&self) -> Layout {
         let mut records: Vec<CallRecord> = Vec::new();
         for _ in 0..5 {
-            match self.family().discover(&self.row(), &Answers::new(&records)).unwrap() {
+            match self.family().discover(&self.row(), &Answers::new(&records), &[]).unwrap() {
                 Discovery::Ask(calls) => records.extend(calls.into_iter().map(|call| self.answer(call))),
                 Discovery::Found(layout) => return layout,
             }
