@@ -38,7 +38,7 @@ pub struct Collector<'a> {
     pub providers: &'a Providers,
     /// Keeps exchanges, for a recording.
     pub recorder: Option<Arc<Recorder>>,
-    /// Requests under way at once, a chain.
+    /// Requests under way at once, a chain; in a scan, an endpoint of those that share it.
     pub at_once: usize,
     /// How far scans are checked against other operators, where there are any.
     pub audit: AuditLevel,

@@ -1,6 +1,6 @@
 //! One endpoint: its pace, its retries, what it was asked and what was learned of it.
 
-use crate::rpc::budget::Purse;
+use crate::rpc::budget::{Purse, QuotaSpent};
 use crate::rpc::classify::{ParkUntil, Verdict, verdict};
 use crate::rpc::clock::Clock;
 use crate::rpc::profile::{Learned, Profile};
@@ -172,10 +172,11 @@ impl Endpoint {
         lock(&self.profile).addresses = Some(Learned { value, at: self.clock.timestamp() });
     }
 
-    /// Members that it takes in one batch.
-    pub fn most_members(&self) -> usize {
+    /// Members of a method that it takes in one batch.
+    pub fn most_members(&self, method: &str) -> usize {
         let most = lock(&self.profile).batch.map(|learned| learned.value);
-        most.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX).max(1)
+        let most = most.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX).max(1);
+        most.min(self.purse.as_ref().map_or(usize::MAX, |purse| purse.tariff().most_members(method)))
     }
 
     /// Takes to heart that it wants no more than so many members in one batch.
@@ -302,11 +303,29 @@ impl Endpoint {
     async fn pay(&self, purpose: Purpose, method: &'static str) -> Result<(), Refusal> {
         let mut units = 0;
         if let Some(purse) = &self.purse {
-            purse.pay(method).await.map_err(|spent| self.refusal(Verdict::MonthSpent, spent.to_string()))?;
+            purse.pay(method).await.map_err(|spent| self.is_out_of(spent))?;
             units = u64::from(purse.tariff().cost(method));
         }
         lock(&self.asked).count(purpose, method, units);
         Ok(())
+    }
+
+    async fn pay_batch(&self, purpose: Purpose, method: &'static str, members: usize) -> Result<(), Refusal> {
+        let (mut units, mut of_batch) = (0, 0);
+        if let Some(purse) = &self.purse {
+            purse.pay_batch(method, members).await.map_err(|spent| self.is_out_of(spent))?;
+            (units, of_batch) = (purse.tariff().cost(method), purse.tariff().batch);
+        }
+        let mut asked = lock(&self.asked);
+        for _ in 0..members {
+            asked.count(purpose, method, u64::from(units));
+        }
+        asked.charge(purpose, method, u64::from(of_batch));
+        Ok(())
+    }
+
+    fn is_out_of(&self, spent: QuotaSpent) -> Refusal {
+        self.refusal(Verdict::MonthSpent, spent.to_string())
     }
 
     /// Sends a request, at the endpoint's pace and again after passing faults.
@@ -372,9 +391,7 @@ impl Endpoint {
     ) -> Result<Vec<Result<Value, Refusal>>, Refusal> {
         self.may_ask(method)?;
         let once = || async {
-            for _ in all_params {
-                self.pay(purpose, method).await?;
-            }
+            self.pay_batch(purpose, method, all_params.len()).await?;
             let refuse = |error: &alloy_transport::TransportError| {
                 self.refusal(verdict(method, error), self.scrubber.clean(&error.to_string()))
             };

@@ -7,12 +7,12 @@
 
 use crate::rpc::classify::Verdict;
 use crate::rpc::endpoint::{Endpoint, Refusal, is_passing};
-use crate::rpc::journal::Journal;
+use crate::rpc::journal::{Journal, digest_of};
 use crate::rpc::providers::{LeftOut, Providers};
 use crate::rpc::recording::{Recorder, RecordingError};
 use crate::rpc::route::{self, Task};
 use crate::rpc::tally::{Asked, Purpose};
-use lake::bronze::Header;
+use lake::bronze::{Header, LogFilter};
 use lake::registry::Chain;
 use lake::status::Reason;
 use lake::{Address, B256, Bytes, Lake};
@@ -311,6 +311,13 @@ impl Pool {
         route::in_order(trusted, task)
     }
 
+    /// How many endpoints would share a scan of blocks from this one on.
+    pub fn sharing_scan(&self, filter: &LogFilter, block: u64) -> usize {
+        let key = digest_of(filter);
+        let trusted = self.endpoints.iter().filter(|endpoint| !self.is_distrusted(endpoint.label()));
+        route::sharing(trusted, &Task::Scan { filter: &key, block })
+    }
+
     /// Asks one endpoint after the other until `read` accepts an answer. Returns what it made of the answer, with the
     /// endpoint's label.
     ///
@@ -492,9 +499,10 @@ impl Pool {
         all_params: &[Value],
         block: u64,
     ) -> Result<(Vec<Result<Bytes, Bytes>>, String), PoolError> {
+        let journal = self.journal();
         let ask = |endpoint: &Arc<Endpoint>| {
-            let endpoint = Arc::clone(endpoint);
-            async move { batched(&endpoint, purpose, all_params).await }
+            let (endpoint, journal) = (Arc::clone(endpoint), journal.clone());
+            async move { batched(&endpoint, purpose, all_params, journal.as_deref()).await }
         };
         let read = |answers: &Vec<Result<Value, Bytes>>| {
             let read = |answer: &Result<Value, Bytes>| match answer {
@@ -508,25 +516,38 @@ impl Pool {
     }
 }
 
-/// All answers of one endpoint, in batches of as many members as it takes.
+/// All answers of one endpoint, in batches of as many members as it takes. Each batch is kept in the day's journal.
 async fn batched(
     endpoint: &Endpoint,
     purpose: Purpose,
     all_params: &[Value],
+    journal: Option<&Journal>,
 ) -> Result<Vec<Result<Value, Bytes>>, Refusal> {
     let mut answers: Vec<Result<Value, Bytes>> = Vec::with_capacity(all_params.len());
     while answers.len() < all_params.len() {
         let rest = &all_params[answers.len()..];
-        let members = &rest[..rest.len().min(endpoint.most_members())];
+        let members = &rest[..rest.len().min(endpoint.most_members("eth_call"))];
+        if let Some(known) = journal.and_then(|journal| kept_batch(journal, endpoint, members)) {
+            answers.extend(known);
+            continue;
+        }
         match endpoint.batch(purpose, "eth_call", members).await {
             Ok(part) => {
-                for answer in part {
-                    answers.push(match answer {
-                        Ok(value) => Ok(value),
-                        Err(Refusal { verdict: Verdict::Revert(data), .. }) => Err(data),
-                        Err(refusal) => return Err(refusal),
-                    });
+                let is_revert = |refusal: Refusal| match refusal.verdict {
+                    Verdict::Revert(data) => Ok(Err(data)),
+                    _ => Err(refusal),
+                };
+                let part =
+                    part.into_iter().map(|answer| answer.map_or_else(is_revert, |value| Ok(Ok(value))));
+                let part = part.collect::<Result<Vec<Result<Value, Bytes>>, Refusal>>()?;
+                if let Some(journal) = journal
+                    && let Ok(kept) = serde_json::to_value(&part)
+                    && let Err(error) =
+                        journal.keep_answer(BATCH, &json!(members), endpoint.label(), &kept).await
+                {
+                    tracing::warn!("{error}");
                 }
+                answers.extend(part);
             }
             Err(Refusal { verdict: Verdict::SmallerBatch { at_most }, .. }) if members.len() > 1 => {
                 let told = at_most.and_then(|most| usize::try_from(most).ok());
@@ -538,6 +559,20 @@ async fn batched(
         }
     }
     Ok(answers)
+}
+
+/// What the journal calls a JSON-RPC batch of `eth_call`s.
+const BATCH: &str = "eth_call batch";
+
+/// The answers to a batch by the same endpoint, if the journal has them.
+fn kept_batch(
+    journal: &Journal,
+    endpoint: &Endpoint,
+    members: &[Value],
+) -> Option<Vec<Result<Value, Bytes>>> {
+    let (answers, label) = journal.answer(BATCH, &json!(members))?;
+    let answers: Vec<Result<Value, Bytes>> = serde_json::from_value(answers).ok()?;
+    (label == endpoint.label() && answers.len() == members.len()).then_some(answers)
 }
 
 /// Whether a key's quota is spent, by our count or by the endpoint's word.

@@ -42,6 +42,14 @@ pub fn in_order<'e>(
     order.into_iter().map(|(_, _, endpoint)| endpoint).collect()
 }
 
+/// How many endpoints are as good for a task as the one to ask first: they share it.
+pub fn sharing<'e>(endpoints: impl Iterator<Item = &'e Arc<Endpoint>>, task: &Task<'_>) -> usize {
+    let order = in_order(endpoints, task);
+    let rank = |endpoint: &Endpoint| (is_last(endpoint, task), cost(endpoint, task));
+    let Some(best) = order.first().map(|first| rank(first)) else { return 0 };
+    order.into_iter().take_while(|endpoint| rank(endpoint) == best).count()
+}
+
 fn is_last(endpoint: &Endpoint, task: &Task<'_>) -> bool {
     let (method, block) = match *task {
         Task::Request { method, block } => (method, block),

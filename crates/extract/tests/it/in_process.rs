@@ -1,6 +1,5 @@
 //! Worlds within this process: simulated chains with their deployments, endpoints before them, a lake in memory, and a
 //! time that jumps to whatever comes next.
-#![allow(dead_code, reason = "the tests of budgets and windows, which use the rest, are still to come")]
 
 use alloy_primitives::{Address, Bytes, U256, keccak256};
 use extract::collect::{Collected, Collector};
@@ -23,10 +22,11 @@ use std::fmt;
 use std::sync::Arc;
 use testkit::contracts::{AaveReserve, AaveV3, Liquidation, Price};
 use testkit::server::clock::Clock as ProviderClock;
-use testkit::server::limits::Account;
+use testkit::server::limits::{Account, Limits, Period};
 use testkit::server::{Policy, Provider, TokioClock};
 use testkit::setting::Setting;
 use testkit::simchain::{self, Contracts, Emitted, SimChain};
+use tokio::time::Instant;
 
 /// The days of a world, as many as it has.
 pub(crate) const DAYS: [&str; 3] = ["2024-12-10", "2024-12-11", "2024-12-12"];
@@ -56,12 +56,15 @@ pub(crate) struct Shape {
     pub(crate) block_seconds: u64,
     /// The day at whose middle every deployment was touched last, as its state says.
     pub(crate) touched: Option<usize>,
+    /// Whether the chains have Multicall3.
+    pub(crate) multicall3: bool,
 }
 
 impl Default for Shape {
     fn default() -> Self {
         let (chains, days, csus, liquidations) = (1, 2, 2, 14);
-        Self { chains, days, csus, liquidations, block_seconds: BLOCK_SECONDS, touched: None }
+        let (block_seconds, multicall3) = (BLOCK_SECONDS, true);
+        Self { chains, days, csus, liquidations, block_seconds, touched: None, multicall3 }
     }
 }
 
@@ -84,7 +87,10 @@ impl World {
         let mut setting = Setting::new().unwrap();
         let (mut chains, mut markets) = (Vec::new(), Vec::new());
         for (name, id) in CHAINS.into_iter().take(shape.chains) {
-            setting = setting.with_chain(name, id, shape.block_seconds as f64);
+            setting = match shape.multicall3 {
+                true => setting.with_chain(name, id, shape.block_seconds as f64),
+                false => setting.with_chain_without_multicall3(name, id, shape.block_seconds as f64),
+            };
             let of_chain: Vec<AaveV3> = (0..shape.csus).map(|csu| market(name, csu, shape)).collect();
             for (index, market) in of_chain.iter().enumerate() {
                 setting = setting.with_aave_v3(&csu_id(name, index), name, market.provider);
@@ -206,6 +212,7 @@ fn chain(id: u64, markets: &[AaveV3], shape: Shape) -> SimChain {
     SimChain::new(id, 0..=last + AFTER, clock)
         .unwrap()
         .with_finality(FINALITY)
+        .with_multicall3_from(shape.multicall3.then_some(0))
         .with_contracts(contracts)
         .with_logs(logs(markets, shape))
         .unwrap()
@@ -313,8 +320,10 @@ impl Host {
         Self { operator: operator.to_owned(), ..self }
     }
 
-    pub(crate) fn charging(self, tariff: Tariff) -> Self {
-        Self { tariff, ..self }
+    /// With limits of its key that the providers file states truly.
+    pub(crate) fn limited(self, limits: Limits) -> Self {
+        let tariff = tariff_of(&self.operator, &limits);
+        Self { policy: Policy { limits, ..self.policy }, tariff, ..self }
     }
 
     /// With a key that others have too. What the first of them charges counts for all.
@@ -323,10 +332,33 @@ impl Host {
     }
 }
 
+/// What a truthful providers file says of limits.
+fn tariff_of(operator: &str, limits: &Limits) -> Tariff {
+    let cost = |units: u64| u32::try_from(units).unwrap();
+    let of_period = |period| limits.quota.filter(|quota| quota.period == period).map(|quota| quota.units);
+    Tariff {
+        operator: operator.to_owned(),
+        unit: "units".to_owned(),
+        units_per_second: limits.per_second.map_or(10_000.0, |rate| rate.units as f64),
+        units_per_month: of_period(Period::Month),
+        units_per_day: of_period(Period::Day),
+        cost: limits
+            .prices
+            .methods
+            .iter()
+            .map(|price| (price.method.to_owned(), cost(price.units)))
+            .collect(),
+        other: cost(limits.prices.other),
+        batch: cost(limits.prices.batch),
+        source: "simulated".to_owned(),
+    }
+}
+
 /// Endpoints with the providers behind them. To be opened within the time in which they are asked.
 pub(crate) struct Site {
     pub(crate) providers: Providers,
     hosts: BTreeMap<String, Arc<Provider>>,
+    opened: Instant,
 }
 
 impl Site {
@@ -334,8 +366,8 @@ impl Site {
         let clock = Clock::at(Timestamp::from_second(TODAY).unwrap());
         let time: Arc<dyn ProviderClock> = Arc::new(TokioClock::at(TODAY as u64));
         let mut keys: BTreeMap<&'static str, (Arc<Purse>, Arc<Account>)> = BTreeMap::new();
-        let mut site =
-            Self { providers: Providers { clock, ..Providers::default() }, hosts: BTreeMap::new() };
+        let providers = Providers { clock, ..Providers::default() };
+        let mut site = Self { providers, hosts: BTreeMap::new(), opened: Instant::now() };
         for host in hosts {
             let name = host.key.unwrap_or(&host.label);
             let new_key = || {
@@ -360,6 +392,31 @@ impl Site {
             assert!(site.hosts.insert(host.label, provider).is_none(), "two endpoints have one label");
         }
         site
+    }
+
+    /// The same providers as another process meets them, later: its purses are new, the providers' accounts are not.
+    pub(crate) fn again(&self) -> Self {
+        let now = Timestamp::from_second(TODAY).unwrap() + self.opened.elapsed();
+        let clock = Clock::at(now);
+        let mut purses: BTreeMap<String, Arc<Purse>> = BTreeMap::new();
+        let mut providers = Providers { clock, ..self.providers.clone() };
+        for endpoint in &mut providers.endpoints {
+            let old = endpoint.purse.as_ref().unwrap();
+            let new = || Arc::new(Purse::new(old.name(), old.tariff().clone(), clock));
+            endpoint.purse = Some(Arc::clone(purses.entry(old.name().to_owned()).or_insert_with(new)));
+        }
+        Self { providers, hosts: self.hosts.clone(), opened: self.opened }
+    }
+
+    /// What the providers' accounts say, a key once.
+    pub(crate) fn accounts(&self) -> Vec<&Arc<Account>> {
+        let mut accounts: Vec<&Arc<Account>> = Vec::new();
+        for account in self.hosts.values().map(|provider| provider.account()) {
+            if !accounts.iter().any(|known| Arc::ptr_eq(known, account)) {
+                accounts.push(account);
+            }
+        }
+        accounts
     }
 
     /// The provider behind an endpoint.

@@ -4,6 +4,7 @@
 mod absent_history;
 mod anvil;
 mod bad_input;
+mod budgets;
 mod demo;
 mod in_process;
 mod liars;
