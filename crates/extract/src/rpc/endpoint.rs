@@ -19,13 +19,18 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Tries of one request at an endpoint that has not answered anything yet.
 const TRIES: usize = 5;
 /// Tries of one request at an endpoint that has answered before: it is there, and what fails passes.
 const TRIES_ONCE_KNOWN: usize = 8;
-/// Requests lost in a row after which an endpoint is asked last.
+/// Requests lost in a row after which an endpoint is asked last, for a while.
 const LOST_IN_A_ROW: u32 = 3;
+/// How long it is asked last for. Each request that is lost after that doubles it, up to [`DOWN_AT_MOST`].
+const DOWN_FOR: Duration = Duration::from_secs(30);
+/// The longest time for which it is asked last.
+const DOWN_AT_MOST: Duration = Duration::from_secs(600);
 /// How long a key is left alone that was too fast and not told for how long.
 const TOO_FAST_HOLD: Duration = Duration::from_millis(500);
 
@@ -52,6 +57,7 @@ pub struct Endpoint {
     stated_window: u64,
     profile: Mutex<Profile>,
     lost_in_a_row: AtomicU32,
+    lost_at: Mutex<Option<Instant>>,
     has_answered: AtomicBool,
     under_way: AtomicU32,
     asked: Mutex<Asked>,
@@ -89,6 +95,7 @@ impl Endpoint {
             stated_window: config.log_window,
             profile: Mutex::default(),
             lost_in_a_row: AtomicU32::new(0),
+            lost_at: Mutex::default(),
             has_answered: AtomicBool::new(false),
             under_way: AtomicU32::new(0),
             asked: Mutex::default(),
@@ -232,9 +239,14 @@ impl Endpoint {
         self.under_way.load(Ordering::Relaxed)
     }
 
-    /// Whether it lost its last few requests, or takes none at present.
+    /// Whether it lost its last few requests not long ago, or takes none at present.
     pub fn is_down(&self) -> bool {
-        self.retirement().is_some() || self.lost_in_a_row.load(Ordering::Relaxed) >= LOST_IN_A_ROW
+        let lost = self.lost_in_a_row.load(Ordering::Relaxed);
+        let too_many = lost.checked_sub(LOST_IN_A_ROW).map(|more| {
+            let rest = DOWN_FOR.saturating_mul(2_u32.saturating_pow(more)).min(DOWN_AT_MOST);
+            lock(&self.lost_at).is_some_and(|at| at.elapsed() < rest)
+        });
+        self.retirement().is_some() || too_many == Some(true)
     }
 
     /// Whether it has answered anything in this run.
@@ -422,7 +434,8 @@ impl Endpoint {
 
     /// Tries that a request is worth at present.
     fn tries(&self) -> usize {
-        match (self.is_down(), self.has_answered()) {
+        let is_doubtful = self.lost_in_a_row.load(Ordering::Relaxed) >= LOST_IN_A_ROW;
+        match (is_doubtful || self.is_down(), self.has_answered()) {
             (true, _) => 1,
             (false, false) => TRIES,
             (false, true) => TRIES_ONCE_KNOWN,
@@ -485,6 +498,7 @@ impl Endpoint {
         match refusal.map(|refusal| &refusal.verdict) {
             Some(Verdict::Again | Verdict::TooFast { .. } | Verdict::Unknown) => {
                 self.lost_in_a_row.fetch_add(1, Ordering::Relaxed);
+                *lock(&self.lost_at) = Some(Instant::now());
             }
             other => {
                 self.lost_in_a_row.store(0, Ordering::Relaxed);

@@ -7,8 +7,12 @@ mod bad_input;
 mod budgets;
 mod demo;
 mod in_process;
+mod kills;
 mod liars;
+mod never_twice;
+mod routing;
 mod same_bytes;
+mod windows;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
