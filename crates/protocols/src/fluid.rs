@@ -18,6 +18,7 @@
 //!
 //! A vault's liquidation names no borrower: a range of ticks is liquidated. Amounts of a smart side are shares of a DEX
 //! pool, and are kept as such, under the pool's address: they have no price here.
+#![allow(clippy::too_many_arguments, reason = "`sol!` makes a function of an event's eight fields")]
 
 mod exchange_prices;
 
