@@ -7,6 +7,7 @@
 pub mod aave_v3;
 pub mod answers;
 pub mod family;
+pub mod gearbox;
 pub mod morpho_blue;
 pub mod multicall;
 pub mod token;
@@ -18,7 +19,7 @@ pub use family::{
 };
 
 /// Every family that can be read, in order of name.
-pub const FAMILIES: &[&dyn Family] = &[&aave_v3::AaveV3, &morpho_blue::MorphoBlue];
+pub const FAMILIES: &[&dyn Family] = &[&aave_v3::AaveV3, &gearbox::Gearbox, &morpho_blue::MorphoBlue];
 
 /// The family of a registry file's name.
 pub fn family(name: &str) -> Option<&'static dyn Family> {
