@@ -59,45 +59,26 @@ pub(super) struct Partial {
 pub(super) fn read_event(log: &RawLog) -> Result<Event, String> {
     let topic0 = *log.topics.first().ok_or("the log has no topic")?;
     let is = |hash| topic0 == hash;
+    let full = |name, is_by_manager, borrower, liquidator, remaining| {
+        Ok(Event::Full(Full { name, is_by_manager, borrower, liquidator, remaining }))
+    };
+    const LIQUIDATED: &str = "LiquidateCreditAccount";
+    const EXPIRED: &str = "LiquidateExpiredCreditAccount";
     if is(IFacadeV3::LiquidateCreditAccount::SIGNATURE_HASH) && log.topics.len() == 3 {
         let event = decode::<IFacadeV3::LiquidateCreditAccount>(log, 64)?;
-        return Ok(Event::Full(Full {
-            name: "LiquidateCreditAccount",
-            is_by_manager: false,
-            borrower: event.creditAccount,
-            liquidator: event.liquidator,
-            remaining: event.remainingFunds,
-        }));
+        return full(LIQUIDATED, false, event.creditAccount, event.liquidator, event.remainingFunds);
     }
     if is(IFacadeV2::LiquidateCreditAccount::SIGNATURE_HASH) {
         let event = decode::<IFacadeV2::LiquidateCreditAccount>(log, 32)?;
-        return Ok(Event::Full(Full {
-            name: "LiquidateCreditAccount",
-            is_by_manager: false,
-            borrower: event.borrower,
-            liquidator: event.liquidator,
-            remaining: event.remainingFunds,
-        }));
+        return full(LIQUIDATED, false, event.borrower, event.liquidator, event.remainingFunds);
     }
     if is(IFacadeV2::LiquidateExpiredCreditAccount::SIGNATURE_HASH) {
         let event = decode::<IFacadeV2::LiquidateExpiredCreditAccount>(log, 32)?;
-        return Ok(Event::Full(Full {
-            name: "LiquidateExpiredCreditAccount",
-            is_by_manager: false,
-            borrower: event.borrower,
-            liquidator: event.liquidator,
-            remaining: event.remainingFunds,
-        }));
+        return full(EXPIRED, false, event.borrower, event.liquidator, event.remainingFunds);
     }
     if is(IManagerV1::LiquidateCreditAccount::SIGNATURE_HASH) {
         let event = decode::<IManagerV1::LiquidateCreditAccount>(log, 32)?;
-        return Ok(Event::Full(Full {
-            name: "LiquidateCreditAccount",
-            is_by_manager: true,
-            borrower: event.owner,
-            liquidator: event.liquidator,
-            remaining: event.remainingFunds,
-        }));
+        return full(LIQUIDATED, true, event.owner, event.liquidator, event.remainingFunds);
     }
     if is(IFacadeV3::PartiallyLiquidateCreditAccount::SIGNATURE_HASH) {
         let event = decode::<IFacadeV3::PartiallyLiquidateCreditAccount>(log, 96)?;

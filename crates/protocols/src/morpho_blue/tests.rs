@@ -5,6 +5,10 @@ use lake::status::{PriceSource, Role};
 use lake::{Bytes, I256};
 use proptest::prelude::*;
 use serde::Deserialize;
+use std::sync::LazyLock;
+
+mod logs;
+mod moolah;
 
 /// What the real contracts answered: Morpho Blue 1.0.0 (npm @morpho-org/morpho-blue), AdaptiveCurveIrm and FixedRateIrm
 /// (morpho-org/morpho-blue-irm a1a87fd), on anvil 1.7.1. Seven markets: three that lend at the adaptive curve, one at a fixed
@@ -51,8 +55,10 @@ struct ExpectedMarket {
 }
 
 impl Recorded {
-    fn load() -> Self {
-        serde_json::from_str(include_str!("tests/recorded.json")).unwrap()
+    fn load() -> &'static Self {
+        static RECORDED: LazyLock<Recorded> =
+            LazyLock::new(|| serde_json::from_str(include_str!("tests/recorded.json")).unwrap());
+        &RECORDED
     }
 
     fn csu(&self) -> Csu {
@@ -490,7 +496,7 @@ fn a_history_that_contradicts_itself_is_refused() {
     let mut params = params_in(&recorded.layout(&recorded.csu()).markets[0]).unwrap().1;
     params.lltv = U256::from(adaptive_curve::WAD);
     let impossible =
-        log(&IMorpho::CreateMarket { id: params.id(), marketParams: params }, recorded.morpho, 1, 0);
+        logs::log(&IMorpho::CreateMarket { id: params.id(), marketParams: params }, recorded.morpho, 1, 0);
     assert!(refusal(&[impossible]).contains("has a threshold of one or more"));
 }
 
@@ -552,125 +558,6 @@ fn two_hundred_markets_cost_five_calls_each_and_share_their_tokens() {
     assert_eq!(moolah.len(), 2 + 1 + 200 * 7 + 2 + 2 * 3);
 }
 
-fn log<E: SolEvent>(event: &E, emitter: Address, tx: u8, log_index: u64) -> RawLog {
-    let data = event.encode_log_data();
-    RawLog {
-        address: emitter,
-        topics: data.topics().to_vec(),
-        data: data.data,
-        block_number: 79,
-        block_hash: B256::ZERO,
-        transaction_hash: B256::repeat_byte(tx),
-        transaction_index: 0,
-        log_index,
-    }
-}
-
-fn legs(csu: &Csu, logs: &[RawLog], reads: &[ReadsAtBlock]) -> Vec<Leg> {
-    MorphoBlue
-        .read_logs(csu, logs, reads)
-        .into_iter()
-        .map(|reading| match reading {
-            LogReading::Leg(leg) => *leg,
-            other => panic!("{other:?}"),
-        })
-        .collect()
-}
-
-#[test]
-fn liquidations_of_the_real_contract_keep_bad_debt_apart_from_what_was_repaid() {
-    let recorded = Recorded::load();
-    let csu = recorded.csu();
-    let params = params_in(&recorded.layout(&csu).markets[0]).unwrap().1;
-    assert!(recorded.liquidations.iter().all(|log| MorphoBlue.filter(&csu, &[]).matches(log)));
-    let legs = legs(&csu, &recorded.liquidations, &recorded.event_reads());
-    let [partial, full] = legs.as_slice() else { panic!("{legs:?}") };
-    let usdc = |raw: u64| Some((params.loanToken, U256::from(raw)));
-    let weth =
-        |whole: u64| Some((params.collateralToken, U256::from(whole) * U256::from(adaptive_curve::WAD)));
-    // 50 WETH at 2,450 and 100 WETH at 1,800, less the bonus of 4.3841 per cent, rounded up twice.
-    assert_eq!((partial.debt, partial.collateral, partial.bad_debt), (usdc(117_355_000_002), weth(50), None));
-    assert_eq!((full.debt, full.collateral), (usdc(172_440_000_002), weth(100)));
-    assert_eq!(full.bad_debt, usdc(41_861_084_659));
-    let party = |text: &str| Some(text.parse::<Address>().unwrap());
-    assert_eq!(partial.liquidator, party("0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266"));
-    assert_eq!(partial.borrower, party("0x70997970c51812dc3a010c7d01b50e0d17dc79c8"));
-    assert_eq!(partial.market_id, recorded.expected.markets[0].id);
-    assert_ne!(partial.liquidation, full.liquidation);
-}
-
-#[test]
-fn a_liquidation_is_priced_by_its_markets_oracle_at_its_block() {
-    let recorded = Recorded::load();
-    let values: Vec<_> = recorded
-        .event_reads()
-        .iter()
-        .map(|reads| {
-            let (prices, tokens) = MorphoBlue.read_event_prices(&recorded.csu(), reads);
-            let [price] = prices.as_slice() else { panic!("{prices:?}") };
-            let decimals: Vec<_> = tokens.iter().map(|token| token.decimals).collect();
-            assert_eq!(decimals.len(), 2);
-            lake::amount::ratio(price.raw.clone().unwrap(), price.unit.clone().unwrap())
-        })
-        .collect();
-    assert_eq!(values, [Some(2_450.0), Some(1_800.0)]);
-}
-
-#[test]
-fn a_broker_that_writes_off_debt_repaid_nothing() {
-    let recorded = Recorded::load();
-    let id = recorded.liquidations[0].topics[1];
-    let event = |repaid: u64, seized: u64, bad: u64| IMorpho::Liquidate {
-        id,
-        caller: Address::repeat_byte(0xee),
-        borrower: Address::repeat_byte(0xa1),
-        repaidAssets: U256::from(repaid),
-        repaidShares: U256::from(repaid * 1_000),
-        seizedAssets: U256::from(seized),
-        badDebtAssets: U256::from(bad),
-        badDebtShares: U256::from(bad * 1_000),
-    };
-    let logs = [
-        log(&event(90, 40, 0), recorded.morpho, 1, 0),
-        log(&event(10, 0, 10), recorded.morpho, 1, 1),
-        log(&event(10, 0, 9), recorded.morpho, 1, 2),
-    ];
-    let reads = recorded.event_reads();
-    let repaid = |csu: &Csu| -> Vec<_> {
-        legs(csu, &logs, &reads).iter().map(|leg| leg.debt.unwrap().1.to::<u64>()).collect()
-    };
-    assert_eq!(repaid(&recorded.moolah()), [90, 0, 10]);
-    assert_eq!(repaid(&recorded.csu()), [90, 10, 10], "Morpho Blue has no brokers");
-    let moolah = legs(&recorded.moolah(), &logs, &reads);
-    assert_eq!(moolah[1].bad_debt.unwrap().1, U256::from(10));
-    assert_eq!((moolah[0].flags.len(), moolah[1].flags.as_slice()), (0, ["broker_bad_debt"].as_slice()));
-    assert_eq!(moolah[0].liquidation, moolah[1].liquidation, "one borrower, one market, one transaction");
-}
-
-#[test]
-fn a_log_of_another_shape_or_an_unknown_market_is_a_reject_with_its_reason() {
-    let recorded = Recorded::load();
-    let reads = recorded.event_reads();
-    let sound = recorded.liquidations[0].clone();
-    let mut short = sound.clone();
-    short.data = Bytes::from(short.data[..128].to_vec());
-    let mut unindexed = sound.clone();
-    unindexed.topics.truncate(3);
-    let mut bare = sound.clone();
-    bare.topics.clear();
-    let mut dirty = sound.clone();
-    dirty.topics[2] = B256::repeat_byte(0xff);
-    let mut unknown = sound.clone();
-    unknown.topics[1] = B256::repeat_byte(0x07);
-    let mut unread = sound.clone();
-    unread.block_number += 1_000;
-    for bad in [short, unindexed, bare, dirty, unknown, unread] {
-        let readings = MorphoBlue.read_logs(&recorded.csu(), &[bad, sound.clone()], &reads);
-        assert!(matches!(&readings[0], LogReading::Reject { why, .. } if !why.is_empty()), "{readings:?}");
-        assert!(matches!(&readings[1], LogReading::Leg(_)));
-    }
-}
-
 #[test]
 fn the_earliest_accrual_of_the_day_is_witness_that_its_logs_are_held() {
     let recorded = Recorded::load();
@@ -692,70 +579,6 @@ fn the_earliest_accrual_of_the_day_is_witness_that_its_logs_are_held() {
     };
     let accrued = spoil(&reads, |call| call.key == key::MARKET, (true, of_now.abi_encode().into()));
     assert_eq!(MorphoBlue.witness(&recorded.csu(), &accrued, 0), None);
-}
-
-/// Moolah's additions on top of the recorded markets.
-fn moolah_reads(recorded: &Recorded, answer: impl Fn(&CallRecord) -> Option<(bool, Bytes)>) -> ReadsAtBlock {
-    let mut reads = recorded.reads(&recorded.moolah());
-    for call in &mut reads.calls {
-        if let Some((ok, output)) = answer(call) {
-            (call.ok, call.output) = (ok, output);
-        }
-    }
-    reads
-}
-
-#[test]
-fn moolah_prices_every_token_in_dollars_at_every_oracle() {
-    let recorded = Recorded::load();
-    let layout = recorded.layout(&recorded.moolah());
-    let first = params_in(&layout.markets[0]).unwrap().1;
-    let reads = moolah_reads(&recorded, |call| match call.key.as_str() {
-        key::PAUSED => Some(word(1)),
-        key::PEEK if call.item.starts_with(&item(first.loanToken)) => Some(word(99_990_000)),
-        _ => None,
-    });
-    let snapshot = read(&recorded.moolah(), &reads);
-    let usdc: Vec<_> = snapshot.prices.iter().filter(|price| price.token == first.loanToken).collect();
-    assert_eq!(usdc.len(), 4, "four oracles price it");
-    for price in usdc {
-        assert_eq!((price.raw.clone(), price.quote), (Ok(U256::from(99_990_000)), crate::Quote::Usd));
-        assert_eq!(price.unit, Ok(U256::from(100_000_000)));
-    }
-    let reverted = snapshot.prices.iter().filter(|price| price.token == first.collateralToken);
-    assert!(reverted.into_iter().all(|price| matches!(price.raw, Err(Missing::Reverted { .. }))));
-    let base: Vec<_> = snapshot.reserves.iter().filter(|row| row.role == Role::Base).collect();
-    assert!(base.iter().all(|row| row.is_paused == Some(true) && row.missing.is_empty()));
-}
-
-#[test]
-fn a_version_of_moolah_without_caps_has_the_plain_curve() {
-    let recorded = Recorded::load();
-    let plain = read(&recorded.csu(), &recorded.reads(&recorded.csu()));
-    let moolah = read(&recorded.moolah(), &moolah_reads(&recorded, |_| None));
-    let rates = |snapshot: &Snapshot| -> Vec<_> {
-        snapshot.reserves.iter().map(|row| (row.borrow_apr, row.supply_apr)).collect()
-    };
-    assert_eq!(rates(&plain), rates(&moolah));
-}
-
-#[test]
-fn a_cap_that_the_accrual_did_not_heed_is_not_the_models() {
-    let recorded = Recorded::load();
-    let high = &recorded.expected.markets[6].id;
-    let low = &recorded.expected.markets[0].id;
-    let reads = moolah_reads(&recorded, |call| match call.key.as_str() {
-        key::RATE_CAP | key::RATE_FLOOR | key::MIN_CAP => Some(word(0)),
-        key::BROKER if call.item == *low => Some((true, Address::repeat_byte(9).abi_encode().into())),
-        key::BROKER => Some(word(0)),
-        _ => None,
-    });
-    let snapshot = read(&recorded.moolah(), &reads);
-    // The recorded market accrued at 175% a year; Moolah would have stopped at its default of 30%.
-    assert_eq!(row(&snapshot, high).borrow_apr, None);
-    assert_eq!(row(&snapshot, high).flags, ["rate_model_unknown"]);
-    assert!(row(&snapshot, low).borrow_apr.is_some());
-    assert_eq!(row(&snapshot, low).flags, ["broker_market"]);
 }
 
 #[test]
