@@ -20,6 +20,11 @@
 //! Accounting identity: a token's balance = the cash of its markets + the collateral in it. For a token that backs no market
 //! the last term is none, and what is left over is the gap. It stands at the token's largest market.
 
+#![allow(
+    clippy::too_many_arguments,
+    reason = "`sol!` makes a constructor for `Liquidate`, which has eight fields"
+)]
+
 mod accrual;
 mod adaptive_curve;
 mod figures;

@@ -610,3 +610,20 @@ fn every_limit_names_a_column_of_gold() {
         assert!(limit.why.ends_with('.'), "{}", limit.why);
     }
 }
+
+#[test]
+fn every_row_of_the_registry_begins_with_a_question_to_each_contract_that_it_names() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../../pipelines/registry");
+    let registry = lake::registry::Registry::load(std::path::Path::new(directory)).unwrap();
+    let rows: Vec<_> = registry.csus().filter(|csu| csu.family == "gearbox").collect();
+    assert_eq!(rows.len(), 11);
+    for row in rows {
+        let Discovery::Ask(calls) = Gearbox.discover(row, &Answers::default(), &[]).unwrap() else {
+            panic!("{}: nothing was asked yet", row.id)
+        };
+        let configurators =
+            row.contracts.keys().filter(|role| role.starts_with("market_configurator_")).count();
+        assert_eq!(calls.len() + configurators, 1 + row.contracts.len(), "{}: a role is not known", row.id);
+        assert!(calls.iter().any(|call| call.to == row.entry), "{}", row.id);
+    }
+}

@@ -594,6 +594,19 @@ fn every_limit_names_a_column_of_gold() {
     }
 }
 
+#[test]
+fn every_row_of_the_registry_has_a_role_and_a_variant_that_belong_together() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../../pipelines/registry");
+    let registry = lake::registry::Registry::load(std::path::Path::new(directory)).unwrap();
+    let rows: Vec<_> = registry.csus().filter(|csu| csu.family == "morpho_blue").collect();
+    assert_eq!(rows.len(), 19);
+    for row in rows {
+        assert!(["morpho", "moolah"].contains(&row.entry_role.as_str()), "{}", row.id);
+        assert_eq!(is_moolah(row), row.entry_role == "moolah", "{}", row.id);
+        assert!(row.deployed_block.is_some(), "{}: the list of markets is read from there on", row.id);
+    }
+}
+
 proptest! {
     #[test]
     fn no_answer_and_no_log_makes_it_panic(
