@@ -200,11 +200,18 @@ impl Family for MorphoBlue {
             return Ok(Discovery::Ask(vec![root_call(csu.entry)]));
         }
         let morpho = root(answers)?;
+        let what = "the markets of a Morpho Blue contract";
+        if history.is_empty() {
+            // Logs that were not read look the same, and would make a contract full of money an empty one.
+            let why =
+                "no CreateMarket log is known up to this block: none was emitted, or the logs were not read";
+            return Err(DiscoveryError { what, why: Missing::unusable("history", why) });
+        }
         let mut seen = BTreeSet::new();
         let mut markets = Vec::new();
         for log in history {
             let (id, params) = created_market(log).map_err(|why| DiscoveryError {
-                what: "the markets of a Morpho Blue contract",
+                what,
                 why: Missing::unusable(format!("log {} of block {}", log.log_index, log.block_number), why),
             })?;
             if seen.insert(id) {

@@ -520,13 +520,11 @@ fn a_layout_holds_until_it_names_a_market_that_is_not_there() {
 }
 
 #[test]
-fn no_market_at_all_is_a_measurement() {
+fn a_contract_without_any_market_is_not_told_from_logs_that_were_not_read() {
     let recorded = Recorded::load();
-    let layout = Layout { markets: Vec::new(), ..recorded.layout(&recorded.csu()) };
-    let calls = MorphoBlue.snapshot(&recorded.csu(), &layout).into_iter();
-    let calls = calls.map(|call| recorded.answer(recorded.last(), call)).collect();
-    let snapshot = read(&recorded.csu(), &ReadsAtBlock { block: recorded.last().block, calls });
-    assert_eq!(snapshot, Snapshot::default());
+    let records = [root_call(recorded.morpho).answered(true, Address::ZERO.abi_encode().into())];
+    let error = MorphoBlue.discover(&recorded.csu(), &Answers::new(&records), &[]).unwrap_err();
+    assert!(error.to_string().contains("no CreateMarket log is known up to this block"), "{error}");
 }
 
 #[test]
@@ -608,6 +606,8 @@ fn every_row_of_the_registry_has_a_role_and_a_variant_that_belong_together() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn no_answer_and_no_log_makes_it_panic(
         output in prop::collection::vec(any::<u8>(), 0..260),

@@ -304,6 +304,8 @@ fn a_log_of_another_shape_is_a_reject_with_its_reason() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn no_answer_and_no_log_makes_it_panic(
         output in prop::collection::vec(any::<u8>(), 0..260),
