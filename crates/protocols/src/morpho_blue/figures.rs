@@ -26,6 +26,12 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
+    /// Whether nothing is lent in it and nothing is owed.
+    fn is_empty(&self) -> bool {
+        let state = self.stored.as_ref().ok();
+        state.is_some_and(|state| state.totalSupplyAssets == 0 && state.totalBorrowAssets == 0)
+    }
+
     /// What suppliers can withdraw. The same in `stored` and in `totals`.
     fn cash(&self) -> Option<U256> {
         let state = self.stored.as_ref().ok().filter(|state| state.lastUpdate != 0)?;
@@ -88,9 +94,6 @@ fn loan_figures(answers: &Answers<'_>, market: &Reading<'_>, is_moolah: bool, no
     figures.ltv = fraction(params.lltv);
     figures.liq_threshold = fraction(params.lltv);
     figures.liq_bonus = liquidation_bonus(params.lltv);
-    if let Err(why) = token::decimals(answers, &item(token)) {
-        figures.missing.push(why);
-    }
     let totals = match &market.totals {
         Ok(totals) => totals,
         Err(why) => {
@@ -109,6 +112,12 @@ fn loan_figures(answers: &Answers<'_>, market: &Reading<'_>, is_moolah: bool, no
             format!("{} of {}", key::MARKET, market.id),
             "more is borrowed than supplied",
         ));
+    }
+    // Anyone may create a market of a token that is none. While nothing is in it, nothing is missing.
+    if !market.is_empty()
+        && let Err(why) = token::decimals(answers, &item(token))
+    {
+        figures.missing.push(why);
     }
     figures.reserve_factor = fraction(U256::from(totals.fee));
     match rates(answers, market, is_moolah, now) {
@@ -194,11 +203,32 @@ fn bounds(answers: &Answers<'_>, id: &str, irm: Address) -> Option<Option<Bounds
 struct Balances(BTreeMap<Address, Balance>);
 
 struct Balance {
-    /// Whether it backs any market.
-    is_collateral: bool,
+    backs: Backs,
     /// Balance less cash; negative when the contract has less than it owes.
     rest: Result<I256, Missing>,
     decimals: Result<u8, Missing>,
+}
+
+/// What a token is collateral of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Backs {
+    /// No market.
+    Nothing,
+    /// Markets in which there is nothing.
+    EmptyMarkets,
+    /// At least one that may have something in it.
+    Markets,
+}
+
+impl Backs {
+    fn of(token: Address, markets: &[Reading<'_>]) -> Self {
+        let backed = markets.iter().filter(|market| market.params.collateralToken == token);
+        backed.fold(Self::Nothing, |backs, market| match backs {
+            Self::Markets => Self::Markets,
+            _ if market.is_empty() => Self::EmptyMarkets,
+            _ => Self::Markets,
+        })
+    }
 }
 
 impl Balances {
@@ -219,9 +249,8 @@ impl Balances {
             Ok(rest)
         };
         let balance = |token: &Address| {
-            let is_collateral = markets.iter().any(|market| market.params.collateralToken == *token);
             let decimals = token::decimals(answers, &item(*token));
-            (*token, Balance { is_collateral, rest: rest(*token), decimals })
+            (*token, Balance { backs: Backs::of(*token, markets), rest: rest(*token), decimals })
         };
         Self(tokens.iter().map(balance).collect())
     }
@@ -234,33 +263,43 @@ impl Balances {
                 |market: &Reading<'_>| market.totals.as_ref().ok().map(|state| state.totalSupplyAssets);
             of_token.min_by_key(|(index, market)| (Reverse(supply(market)), *index)).map(|(index, _)| index)
         };
-        let only_lent = self.0.iter().filter(|(_, balance)| !balance.is_collateral);
+        let only_lent = self.0.iter().filter(|(_, balance)| balance.backs == Backs::Nothing);
         only_lent
             .filter_map(|(token, balance)| Some((largest(*token)?, *balance.rest.as_ref().ok()?)))
             .collect()
     }
 
-    /// One row a token that backs debt, under the contract's own address.
+    /// One row a token that backs markets, under the contract's own address. A token that does not even tell a balance has
+    /// none where its markets are empty: anyone may name anything as collateral.
     fn collateral(&self, market_id: &str) -> Vec<ReserveFigures> {
         let figures = |(token, balance): (&Address, &Balance)| {
             let mut figures = ReserveFigures::new(market_id.to_owned(), *token, Role::Collateral);
-            if let Err(why) = &balance.decimals {
-                figures.missing.push(why.clone());
-            }
-            match &balance.rest {
-                Ok(rest) if rest.is_negative() => {
+            match (&balance.rest, &balance.decimals) {
+                (Ok(rest), _) if rest.is_negative() => {
                     figures.identity_gap = Some(*rest);
                     figures.missing.push(Missing::unusable(
                         format!("{} of {}", key::BALANCE, item(*token)),
                         "it is less than the cash of the token's markets",
                     ));
                 }
-                Ok(rest) => figures.supplied = U256::try_from(*rest).ok(),
-                Err(why) => figures.missing.push(why.clone()),
+                (Ok(rest), decimals) => {
+                    figures.supplied = U256::try_from(*rest).ok();
+                    if let Err(why) = decimals
+                        && !rest.is_zero()
+                    {
+                        figures.missing.push(why.clone());
+                    }
+                }
+                (Err(Missing::Reverted { .. } | Missing::NoCode { .. }), _)
+                    if balance.backs == Backs::EmptyMarkets =>
+                {
+                    return None;
+                }
+                (Err(why), _) => figures.missing.push(why.clone()),
             }
-            figures
+            Some(figures)
         };
-        self.0.iter().filter(|(_, balance)| balance.is_collateral).map(figures).collect()
+        self.0.iter().filter(|(_, balance)| balance.backs != Backs::Nothing).filter_map(figures).collect()
     }
 }
 

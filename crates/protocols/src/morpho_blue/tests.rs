@@ -431,6 +431,49 @@ fn every_answer_that_is_lost_is_missing_and_leaves_the_neighbours_alone() {
 }
 
 #[test]
+fn an_empty_market_of_tokens_that_are_none_spoils_nothing() {
+    let recorded = Recorded::load();
+    let csu = recorded.csu();
+    let junk = MarketParams {
+        loanToken: Address::repeat_byte(0xd1),
+        collateralToken: Address::repeat_byte(0xd2),
+        oracle: Address::repeat_byte(0xd3),
+        ..params_in(&recorded.layout(&csu).markets[0]).unwrap().1
+    };
+    let id = format!("{:#x}", junk.id());
+    let mut layout = recorded.layout(&csu);
+    layout.markets.push(Market { id: id.clone(), contracts: junk.parts() });
+    let reads_with = |borrowed: u128| {
+        let state = State {
+            totalSupplyAssets: borrowed,
+            totalSupplyShares: 0,
+            totalBorrowAssets: borrowed,
+            totalBorrowShares: 0,
+            lastUpdate: u128::from(recorded.last().block.timestamp),
+            fee: 0,
+        };
+        let calls = MorphoBlue.snapshot(&csu, &layout).into_iter().map(|call| {
+            if call.key == key::MARKET && call.item == id {
+                return call.answered(true, state.abi_encode().into());
+            }
+            recorded.answer(recorded.last(), call)
+        });
+        ReadsAtBlock { block: recorded.last().block, calls: calls.collect() }
+    };
+    let snapshot = read(&csu, &reads_with(0));
+    assert!(snapshot.reserves.iter().all(|row| row.missing.is_empty()), "{:?}", snapshot.reserves);
+    assert_eq!((row(&snapshot, &id).supplied, row(&snapshot, &id).borrowed), (amount("0"), amount("0")));
+    assert!(snapshot.reserves.iter().all(|row| row.token != junk.collateralToken));
+    // With something in it the same market is partial, and so is the collateral behind it.
+    let snapshot = read(&csu, &reads_with(5));
+    let partial: Vec<_> = snapshot.reserves.iter().filter(|row| !row.missing.is_empty()).collect();
+    assert_eq!(
+        partial.iter().map(|row| row.token).collect::<Vec<_>>(),
+        [junk.loanToken, junk.collateralToken]
+    );
+}
+
+#[test]
 fn without_a_markets_cash_the_collateral_of_its_loan_token_is_not_known() {
     let recorded = Recorded::load();
     let csu = recorded.csu();
