@@ -280,6 +280,11 @@ impl Family for MorphoBlue {
             return Err(LayoutDrift { what: "the Morpho Blue contract".into() });
         }
         for market in &layout.markets {
+            if params_in(market).is_none() {
+                return Err(LayoutDrift {
+                    what: format!("market {}, whose parts are not those of its id,", market.id),
+                });
+            }
             let state = answers.value::<IMorpho::marketCall>(key::MARKET, &market.id);
             if state.is_ok_and(|state| state.lastUpdate == 0) {
                 return Err(LayoutDrift { what: format!("market {}, which is not there,", market.id) });
