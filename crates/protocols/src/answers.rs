@@ -63,9 +63,22 @@ pub enum Missing {
         /// Length of the return data.
         length: usize,
     },
+    /// The answers are there, and what they say cannot be used.
+    #[error("{key}: {why}")]
+    Unusable {
+        /// The call, or the figure made of several.
+        key: String,
+        /// What is wrong.
+        why: String,
+    },
 }
 
 impl Missing {
+    /// An answer that cannot be used: the call or figure it belongs to, and what is wrong with it.
+    pub fn unusable(key: impl Into<String>, why: impl ToString) -> Self {
+        Self::Unusable { key: key.into(), why: why.to_string() }
+    }
+
     /// Whether the contract refused the call, which is how a contract without the function answers.
     pub fn is_revert(&self) -> bool {
         matches!(self, Self::Reverted { .. })

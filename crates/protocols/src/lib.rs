@@ -8,6 +8,8 @@ pub mod aave_v3;
 pub mod answers;
 pub mod family;
 pub mod fluid;
+pub mod gearbox;
+pub mod morpho_blue;
 pub mod multicall;
 pub mod token;
 
@@ -18,7 +20,8 @@ pub use family::{
 };
 
 /// Every family that can be read, in order of name.
-pub const FAMILIES: &[&dyn Family] = &[&aave_v3::AaveV3, &fluid::Fluid];
+pub const FAMILIES: &[&dyn Family] =
+    &[&aave_v3::AaveV3, &fluid::Fluid, &gearbox::Gearbox, &morpho_blue::MorphoBlue];
 
 /// The family of a registry file's name.
 pub fn family(name: &str) -> Option<&'static dyn Family> {
