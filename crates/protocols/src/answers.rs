@@ -3,7 +3,7 @@
 use alloy_sol_types::SolCall;
 use lake::bronze::CallRecord;
 use lake::{Address, Bytes};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// A view call that a family wants made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +63,14 @@ pub enum Missing {
         /// Length of the return data.
         length: usize,
     },
+    /// The answer is of its type and cannot be what was asked for: a price of -1, a list without its end.
+    #[error("{key} {why}")]
+    Unfit {
+        /// The call, or the registry's field.
+        key: String,
+        /// What is wrong with the answer.
+        why: String,
+    },
 }
 
 impl Missing {
@@ -99,6 +107,11 @@ impl<'a> Answers<'a> {
     /// Whether the plan held this call.
     pub fn asked(&self, key: &str, item: &str) -> bool {
         self.by_name.contains_key(&(key, item))
+    }
+
+    /// The objects that this question was asked of, in order.
+    pub fn items(&self, key: &str) -> BTreeSet<&'a str> {
+        self.by_name.keys().filter(|(asked, _)| *asked == key).map(|(_, item)| *item).collect()
     }
 
     /// The contract that this call went to.
