@@ -10,6 +10,7 @@ pub mod cap;
 pub mod chainlink;
 pub mod compound_v3;
 pub mod family;
+pub mod fluid;
 pub mod multicall;
 pub mod token;
 
@@ -20,7 +21,7 @@ pub use family::{
 };
 
 /// Every family that can be read, in order of name.
-pub const FAMILIES: &[&dyn Family] = &[&aave_v3::AaveV3, &cap::Cap, &compound_v3::CompoundV3];
+pub const FAMILIES: &[&dyn Family] = &[&aave_v3::AaveV3, &cap::Cap, &compound_v3::CompoundV3, &fluid::Fluid];
 
 /// The family of a registry file's name.
 pub fn family(name: &str) -> Option<&'static dyn Family> {
