@@ -561,9 +561,5 @@ fn asset_info(answers: &Answers<'_>, id: &str) -> Result<IComet::AssetInfo, Miss
     answers.value::<IComet::getAssetInfoByAddressCall>(key::INFO_OF, id)
 }
 
-fn keep<T>(answer: Result<T, Missing>, missing: &mut Vec<Missing>) -> Option<T> {
-    answer.map_err(|why| missing.push(why)).ok()
-}
-
 #[cfg(test)]
 mod tests;

@@ -27,3 +27,28 @@ pub const FAMILIES: &[&dyn Family] = &[&aave_v3::AaveV3, &cap::Cap, &compound_v3
 pub fn family(name: &str) -> Option<&'static dyn Family> {
     FAMILIES.iter().copied().find(|family| family.name() == name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lake::registry::Registry;
+    use std::path::Path;
+
+    pub(crate) fn registry() -> Registry {
+        Registry::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/registry")).unwrap()
+    }
+
+    #[test]
+    fn families_stand_in_order_of_name() {
+        assert!(FAMILIES.is_sorted_by_key(|family| family.name()));
+    }
+
+    #[test]
+    fn every_row_of_the_registry_has_what_its_family_begins_with() {
+        for csu in registry().csus() {
+            let Some(family) = family(&csu.family) else { continue };
+            let step = family.discover(csu, &Answers::default(), &[]);
+            assert!(step.is_ok(), "{}: {step:?}", csu.id);
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! What the answers of a Cap deployment amount to: figures of the vault's assets and of the agents, prices.
 
 use super::*;
+use crate::answers::keep;
 use crate::family::{Quote, ReserveFigures};
 use lake::I256;
 use lake::amount::ratio;
@@ -180,8 +181,4 @@ pub(super) fn price(answers: &Answers<'_>, contracts: Contracts, token: Address)
 /// `decimals` is at most [`lake::amount::MAX_DECIMALS`], so it fits.
 fn power_of_ten(decimals: u8) -> U256 {
     U256::from(10).pow(U256::from(decimals))
-}
-
-fn keep<T>(answer: Result<T, Missing>, missing: &mut Vec<Missing>) -> Option<T> {
-    answer.map_err(|why| missing.push(why)).ok()
 }

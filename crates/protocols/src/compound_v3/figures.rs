@@ -1,6 +1,7 @@
 //! What the answers of a Comet amount to: figures of the base token and of the collateral, rates, prices.
 
 use super::*;
+use crate::answers::keep;
 
 /// What a Comet's prices are in.
 pub(super) struct UnitOfAccount {

@@ -439,6 +439,15 @@ fn an_entry_that_is_no_comet_is_told_as_such() {
 }
 
 #[test]
+fn the_registry_has_a_dollar_feed_for_exactly_the_markets_in_coins() {
+    let registry = crate::tests::registry();
+    for csu in registry.csus().filter(|csu| csu.family == "compound_v3") {
+        let is_in_coins = ["WETH", "wstETH", "WBTC"].contains(&csu.market.as_str());
+        assert_eq!(csu.contracts.contains_key(part::USD_FEED), is_in_coins, "{}", csu.id);
+    }
+}
+
+#[test]
 fn every_limit_names_a_column_of_the_panel() {
     let columns: Vec<&str> =
         lake::schema::gold::PanelDaily::TABLE.columns.iter().map(|column| column.name).collect();
