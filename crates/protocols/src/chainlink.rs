@@ -33,7 +33,8 @@ pub fn calls(token: Address, feed: Address) -> [Call; 3] {
     ]
 }
 
-/// What a feed says a token is worth. The currency is unknown when the feed describes itself without the word USD.
+/// What a feed says a token is worth. The currency is unknown when the feed describes itself as a pair without dollars, such as
+/// `stETH / ETH`; feeds of other makers name no pair at all (`Redstone Price Feed`) and are believed.
 pub fn answer(answers: &Answers<'_>, token: Address) -> PriceAnswer {
     let item = item(token);
     let (raw, updated_at) = match round(answers, &item) {
@@ -41,14 +42,14 @@ pub fn answer(answers: &Answers<'_>, token: Address) -> PriceAnswer {
         Err(why) => (Err(why), None),
     };
     let description = answers.value::<IAggregator::descriptionCall>(DESCRIPTION, &item);
-    let is_in_dollars = description.map_or(true, |text| text.to_ascii_uppercase().contains("USD"));
+    let is_in_other_coins = description.is_ok_and(|text| text.contains(" / ") && !text.contains("USD"));
     PriceAnswer {
         token,
         source: PriceSource::Chainlink,
         feed: answers.contract(ROUND, &item).unwrap_or_default(),
         raw,
         unit: unit(answers, &item),
-        quote: if is_in_dollars { Quote::Usd } else { Quote::Unknown },
+        quote: if is_in_other_coins { Quote::Unknown } else { Quote::Usd },
         updated_at,
     }
 }
@@ -124,8 +125,10 @@ mod tests {
     }
 
     #[test]
-    fn a_feed_that_does_not_speak_of_dollars_has_no_known_currency() {
+    fn a_feed_of_a_pair_without_dollars_has_no_known_currency() {
         assert_eq!(read(1, 1, 18, "stETH / ETH").quote, Quote::Unknown);
-        assert_eq!(read(1, 1, 8, "Custom price feed for wstETH / USD").quote, Quote::Usd);
+        for description in ["Custom price feed for wstETH / USD", "Redstone Price Feed", ""] {
+            assert_eq!(read(1, 1, 8, description).quote, Quote::Usd, "{description}");
+        }
     }
 }

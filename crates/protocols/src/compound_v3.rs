@@ -127,6 +127,7 @@ mod key {
     pub(super) const BASE_PRICE: &str = "comet.getPrice(baseTokenPriceFeed)";
     pub(super) const PRICE: &str = "comet.getPrice";
     pub(super) const FEED_TEXT: &str = "price_feed.description";
+    pub(super) const CREDITED: &str = "comet.balanceOf(borrower)";
     /// Kink, base, slope below the kink, slope above it.
     pub(super) const SUPPLY_MODEL: [&str; 4] = [
         "comet.supplyKink",
@@ -244,15 +245,20 @@ impl Family for CompoundV3 {
     }
 
     fn event_reads(&self, csu: &Csu, layout: &Layout, logs: &[&RawLog]) -> Vec<Call> {
-        let seized: BTreeSet<Address> = logs
-            .iter()
-            .filter_map(|log| match read_event(log) {
-                Ok(Event::Collateral(event)) => Some(event.asset),
-                _ => None,
-            })
-            .collect();
+        let (mut seized, mut absorbed) = (BTreeSet::new(), BTreeSet::new());
+        for log in logs {
+            match read_event(log) {
+                Ok(Event::Collateral(event)) => drop(seized.insert(event.asset)),
+                Ok(Event::Debt(event)) => drop(absorbed.insert(event.borrower)),
+                Err(_) => {}
+            }
+        }
         let mut calls = root_calls(csu);
         calls.extend(base_price_calls(csu, layout));
+        for account in absorbed {
+            let balance = IErc20::balanceOfCall { account };
+            calls.push(Call::new(key::CREDITED, item(account), csu.entry, &balance));
+        }
         for asset in seized {
             let id = item(asset);
             let info = IComet::getAssetInfoByAddressCall { asset };
@@ -381,7 +387,7 @@ impl Family for CompoundV3 {
                     LogReading::Leg(Box::new(Leg {
                         debt: Some((base, event.basePaidOut)),
                         bad_debt: bad_debt.map(|amount| (base, amount)),
-                        flags: if bad_debt.is_none() { vec!["bad_debt_unknown"] } else { Vec::new() },
+                        flags: remark(event, bad_debt, answers).into_iter().collect(),
                         ..leg("AbsorbDebt", event.borrower, event.absorber)
                     }))
                 }
@@ -490,6 +496,17 @@ fn uncovered(
         None => Some(U256::ZERO),
         Some(short) if short.is_zero() => Some(U256::ZERO),
         Some(short) => Some(debt.basePaidOut.checked_mul(short)? / debt.usdValue),
+    }
+}
+
+/// Where everything was covered, `basePaidOut` is what the collateral is worth at its factors: the debt, and a credit of base
+/// tokens for the rest, which is what the borrower has of them after the block. (Some have spent it by then.)
+fn remark(debt: &IComet::AbsorbDebt, bad_debt: Option<U256>, answers: &Answers<'_>) -> Option<&'static str> {
+    let credited = answers.value::<IErc20::balanceOfCall>(key::CREDITED, &item(debt.borrower));
+    match bad_debt {
+        None => Some("bad_debt_unknown"),
+        Some(amount) if amount.is_zero() && credited != Ok(U256::ZERO) => Some("paid_beyond_debt"),
+        Some(_) => None,
     }
 }
 

@@ -70,7 +70,12 @@ fn an_absorption_is_one_liquidation_with_a_leg_a_log() {
     );
     let parties = (Some(Address::repeat_byte(0xee)), Some(Address::repeat_byte(0xa1)));
     assert_eq!((legs[2].liquidator, legs[2].borrower), parties);
-    assert_eq!((legs[2].bad_debt, legs[2].flags.as_slice()), (Some((BASE, U256::ZERO)), [].as_slice()));
+    // What is over was credited to the borrower: 7 base units to the first, nothing to the second.
+    assert_eq!((legs[2].bad_debt, legs[4].bad_debt), (Some((BASE, U256::ZERO)), Some((BASE, U256::ZERO))));
+    assert_eq!(
+        (legs[2].flags.as_slice(), legs[4].flags.as_slice()),
+        (["paid_beyond_debt"].as_slice(), [].as_slice())
+    );
 }
 
 #[test]
