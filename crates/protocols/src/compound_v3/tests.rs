@@ -1,4 +1,5 @@
 mod logs;
+mod on_anvil;
 
 use super::*;
 use alloy_sol_types::private::primitives::aliases::{U40, U104};
