@@ -32,6 +32,8 @@ pub fn family(name: &str) -> Option<&'static dyn Family> {
 mod tests {
     use super::*;
     use lake::registry::Registry;
+    use lake::schema::Row;
+    use lake::schema::gold::PanelDaily;
     use std::path::Path;
 
     pub(crate) fn registry() -> Registry {
@@ -41,6 +43,16 @@ mod tests {
     #[test]
     fn families_stand_in_order_of_name() {
         assert!(FAMILIES.is_sorted_by_key(|family| family.name()));
+    }
+
+    #[test]
+    fn every_limit_names_a_column_of_the_panel() {
+        let columns: Vec<&str> = PanelDaily::TABLE.columns.iter().map(|column| column.name).collect();
+        for family in FAMILIES {
+            for limit in family.limits() {
+                assert!(columns.contains(&limit.column), "{}: {}", family.name(), limit.column);
+            }
+        }
     }
 
     #[test]

@@ -2,7 +2,6 @@ use super::*;
 use crate::family::{Quote, ReserveFigures};
 use alloy_sol_types::{SolError, SolValue};
 use lake::bronze::{CallRecord, Header};
-use lake::schema::Row;
 use lake::status::{PriceSource, Role};
 use lake::{B256, Bytes, I256};
 use proptest::prelude::*;
@@ -502,15 +501,6 @@ fn an_open_liquidation_window_is_witness_that_the_days_logs_are_held() {
     assert_eq!((found.timestamp, found.filter.addresses.as_slice()), (1_500, [LENDER].as_slice()));
     assert!(found.filter.topic0.contains(&ICapLender::OpenLiquidation::SIGNATURE_HASH));
     assert_eq!(witness([0, 900], 1_000), None, "no window was opened on that day");
-}
-
-#[test]
-fn every_limit_names_a_column_of_the_panel() {
-    let columns: Vec<&str> =
-        lake::schema::gold::PanelDaily::TABLE.columns.iter().map(|column| column.name).collect();
-    for limit in Cap.limits() {
-        assert!(columns.contains(&limit.column), "{}", limit.column);
-    }
 }
 
 fn arbitrary_log() -> impl Strategy<Value = RawLog> {

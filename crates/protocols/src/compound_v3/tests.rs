@@ -5,7 +5,6 @@ use super::*;
 use alloy_sol_types::private::primitives::aliases::{U40, U104};
 use alloy_sol_types::{SolError, SolValue};
 use lake::bronze::{CallRecord, Header};
-use lake::schema::Row;
 use lake::{B256, Bytes};
 
 const COMET: Address = Address::repeat_byte(0x01);
@@ -446,14 +445,5 @@ fn the_registry_has_a_dollar_feed_for_exactly_the_markets_in_coins() {
     for csu in registry.csus().filter(|csu| csu.family == "compound_v3") {
         let is_in_coins = ["WETH", "wstETH", "WBTC"].contains(&csu.market.as_str());
         assert_eq!(csu.contracts.contains_key(part::USD_FEED), is_in_coins, "{}", csu.id);
-    }
-}
-
-#[test]
-fn every_limit_names_a_column_of_the_panel() {
-    let columns: Vec<&str> =
-        lake::schema::gold::PanelDaily::TABLE.columns.iter().map(|column| column.name).collect();
-    for limit in CompoundV3.limits() {
-        assert!(columns.contains(&limit.column), "{}", limit.column);
     }
 }
