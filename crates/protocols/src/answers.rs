@@ -3,7 +3,7 @@
 use alloy_sol_types::SolCall;
 use lake::bronze::CallRecord;
 use lake::{Address, Bytes};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// A view call that a family wants made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +112,11 @@ impl<'a> Answers<'a> {
     /// Whether the plan held this call.
     pub fn asked(&self, key: &str, item: &str) -> bool {
         self.by_name.contains_key(&(key, item))
+    }
+
+    /// The objects that this question was asked of, in order.
+    pub fn items(&self, key: &str) -> BTreeSet<&'a str> {
+        self.by_name.keys().filter(|(asked, _)| *asked == key).map(|(_, item)| *item).collect()
     }
 
     /// The contract that this call went to.
