@@ -63,6 +63,14 @@ pub enum Missing {
         /// Length of the return data.
         length: usize,
     },
+    /// The answers are there, and no figure follows from them: they contradict each other, or leave 256 bits.
+    #[error("{key} does not follow from the answers: {why}")]
+    Impossible {
+        /// The figure.
+        key: String,
+        /// What is wrong.
+        why: String,
+    },
 }
 
 impl Missing {

@@ -6,18 +6,19 @@
 
 pub mod aave_v3;
 pub mod answers;
+pub mod compound_v2;
 pub mod family;
 pub mod multicall;
 pub mod token;
 
 pub use answers::{Answers, Call, Missing};
 pub use family::{
-    BadDebt, BlockPace, ColumnLimit, Discovery, DiscoveryError, Extent, Family, Gives, Layout, LayoutDrift,
-    Leg, LogReading, Market, PriceAnswer, Quote, ReserveFigures, Snapshot, TokenAnswer, Witness,
+    At, BadDebt, BlockPace, ColumnLimit, DayStart, Discovery, DiscoveryError, Extent, Family, Gives, Layout,
+    LayoutDrift, Leg, LogReading, Market, PriceAnswer, Quote, ReserveFigures, Snapshot, TokenAnswer, Witness,
 };
 
 /// Every family that can be read, in order of name.
-pub const FAMILIES: &[&dyn Family] = &[&aave_v3::AaveV3];
+pub const FAMILIES: &[&dyn Family] = &[&aave_v3::AaveV3, &compound_v2::CompoundV2];
 
 /// The family of a registry file's name.
 pub fn family(name: &str) -> Option<&'static dyn Family> {
