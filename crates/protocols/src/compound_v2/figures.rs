@@ -18,8 +18,8 @@ use std::collections::BTreeSet;
 
 sol! { function rate() external view returns (uint256); }
 
-/// Seconds in a year of 365 days.
-const YEAR: f64 = 31_536_000.0;
+/// Of a year of 365 days.
+const SECONDS_PER_YEAR: U256 = U256::from_limbs([31_536_000, 0, 0, 0]);
 
 /// The answers of one block, with what else is known of it.
 pub(super) struct OfBlock<'a> {
@@ -109,11 +109,10 @@ impl OfBlock<'_> {
         let supplied = state.as_ref().and_then(|state| of.keep(supplied(state, is_minted, id)));
         let identity_gap = state.as_ref().filter(|_| !is_minted).and_then(identity_gap);
 
-        let per_year = last.and_then(|last| match last.clock {
-            Clock::Seconds => Some(YEAR),
-            Clock::Blocks => self.pace.blocks_per_year(),
-        });
-        let annual = |rate: Option<U256>| Some(whole_tokens(rate?, 18) * per_year?);
+        let annual = |rate: Option<U256>| match last?.clock {
+            Clock::Seconds => rate?.checked_mul(SECONDS_PER_YEAR).map(|rate| whole_tokens(rate, 18)),
+            Clock::Blocks => Some(whole_tokens(rate?, 18) * self.pace.blocks_per_year()?),
+        };
         let parameters = self.parameters(id, &mut of);
         let [borrow_cap, supply_cap] = self.caps(id, decimals, &mut of);
         let [is_frozen, is_paused] = self.pauses(id, &mut of);
