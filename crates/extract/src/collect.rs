@@ -423,6 +423,8 @@ impl<'a> Collector<'a> {
             if window.end + slack <= i64::from(deployed.days_since_epoch()) * 86_400 {
                 return settled(Status::NotDeployed);
             }
+        } else if chain.nothing_before().is_some_and(|launch| window.end <= launch) {
+            return settled(Status::NotDeployed);
         }
         let of = csu_of_day(csu, self.day_of_chain(chain, window));
         let standing = match dataset {

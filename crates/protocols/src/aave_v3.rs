@@ -17,7 +17,7 @@
 //! Accounting identity: `supplied + reserves = available + borrowed + unbacked + deficit`, up to rounding, donations
 //! to the aToken (3.0) and the treasury's share of the interest since the reserve was last touched.
 
-use crate::answers::{Answers, Call, Missing};
+use crate::answers::{Answers, Call, Missing, keep};
 use crate::family::{
     At, BadDebt, BlockPace, DayStart, Discovery, DiscoveryError, Family, Gives, Layout, LayoutDrift, Leg,
     LogReading, Market, PriceAnswer, Quote, ReserveFigures, Snapshot, TokenAnswer, Witness,
@@ -636,10 +636,6 @@ fn reserve_figures(csu: &Csu, answers: &Answers<'_>, asset: Address) -> ReserveF
         flags,
         missing,
     }
-}
-
-fn keep<T>(answer: Result<T, Missing>, missing: &mut Vec<Missing>) -> Option<T> {
-    answer.map_err(|why| missing.push(why)).ok()
 }
 
 /// Whether the pool itself says that the reserve has no stable debt: it names no token, or the stand-in.

@@ -143,6 +143,11 @@ impl<'a> Answers<'a> {
     }
 }
 
+/// The value of an answer; without one, its reason goes where reasons are gathered.
+pub(crate) fn keep<T>(answer: Result<T, Missing>, missing: &mut Vec<Missing>) -> Option<T> {
+    answer.map_err(|why| missing.push(why)).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,6 +8,7 @@ pub mod aave_v3;
 pub mod answers;
 pub mod compound_v2;
 pub mod family;
+pub mod fluid;
 pub mod multicall;
 pub mod token;
 
@@ -18,7 +19,7 @@ pub use family::{
 };
 
 /// Every family that can be read, in order of name.
-pub const FAMILIES: &[&dyn Family] = &[&aave_v3::AaveV3, &compound_v2::CompoundV2];
+pub const FAMILIES: &[&dyn Family] = &[&aave_v3::AaveV3, &compound_v2::CompoundV2, &fluid::Fluid];
 
 /// The family of a registry file's name.
 pub fn family(name: &str) -> Option<&'static dyn Family> {

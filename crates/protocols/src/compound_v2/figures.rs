@@ -5,7 +5,7 @@ use super::{
     BORROW_RATE_GETTERS, Getter, ICToken, IComptroller, Line, SUPPLY_RATE_GETTERS, Underlying, key,
     token_or_market, underlying,
 };
-use crate::answers::{Answers, Missing};
+use crate::answers::{Answers, Missing, keep};
 use crate::family::{BlockPace, ReserveFigures};
 use crate::token::{self, item};
 use alloy_sol_types::sol;
@@ -40,7 +40,7 @@ struct Gathered {
 
 impl Gathered {
     fn keep<T>(&mut self, answer: Result<T, Missing>) -> Option<T> {
-        answer.map_err(|why| self.missing.push(why)).ok()
+        keep(answer, &mut self.missing)
     }
 
     /// The answer of a function that not every version has.

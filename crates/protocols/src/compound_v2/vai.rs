@@ -7,7 +7,7 @@
 
 use super::figures::OfBlock;
 use super::{IComptroller, IPegStability, IVaiController, Line, key, part, prices, token_or_market};
-use crate::answers::{Answers, Call, Missing};
+use crate::answers::{self, Answers, Call, Missing};
 use crate::family::{Layout, ReserveFigures};
 use crate::token::{self, IErc20, item};
 use lake::amount::ratio;
@@ -51,7 +51,7 @@ pub(super) fn figures(of: &OfBlock<'_>, controller: &str) -> ReserveFigures {
     if !of.csu.contracts.contains_key(part::VAI_PSM) {
         flags.push("vai_psm_unknown");
     }
-    let mut keep = |answer: Result<U256, Missing>| answer.map_err(|why| missing.push(why)).ok();
+    let mut keep = |answer| answers::keep(answer, &mut missing);
     let supply = keep(answers.value::<IErc20::totalSupplyCall>(key::VAI_SUPPLY, controller));
     let by_psm = keep(minted_by_psm(answers, controller));
     let borrowed = supply.zip(by_psm).and_then(|(supply, by_psm)| {
