@@ -64,7 +64,7 @@ pub enum Missing {
         length: usize,
     },
     /// The answers are there, and no figure follows from them: they contradict each other, or leave 256 bits.
-    #[error("{key} does not follow from the answers: {why}")]
+    #[error("{key} cannot be: {why}")]
     Impossible {
         /// The figure.
         key: String,

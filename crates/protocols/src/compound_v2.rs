@@ -1,13 +1,14 @@
 //! Compound V2 and its forks: Venus (core and isolated pools), Benqi, Moonwell, Tectonic, Kinetic, Sumer, Iron Bank and others.
 //!
-//! Sources, each named at its rule: compound-finance/compound-protocol a3214f6, VenusProtocol/venus-protocol ce5c8be,
+//! Sources, each named at its rule: compound-finance/compound-protocol a3214f6, VenusProtocol/venus-protocol ce5c8be
+//! (and npm 10.3.0, whose `getCash` is a number of its own),
 //! VenusProtocol/isolated-pools 58b76f8, Benqi-fi/BENQI-Smart-Contracts e0cfd24, moonwell-fi/moonwell-contracts-v2 45866f4,
 //! kinetic-market/public-money-market-contracts d46f522, sg-meter/sumer-contracts 8277a37 to 9c69808,
 //! ibdotxyz/compound-protocol 6e1d3d3, traderjoe-xyz/joe-lending 2a7529e. What is read, and what it means:
 //!
 //! | figure | from | note |
 //! |---|---|---|
-//! | borrowed | `totalBorrows` and the interest since the last accrual | [`accrual`] |
+//! | borrowed | `totalBorrows` and the interest since the last accrual | `compound_v2/accrual.rs` |
 //! | reserves | `totalReserves` and its share of that interest | |
 //! | supplied | `getCash + borrowed + badDebt - reserves`; nothing where `totalSupply` is 0 | `badDebt`: Venus isolated pools |
 //! | available | `getCash` | |
@@ -22,8 +23,14 @@
 mod accrual;
 mod events;
 mod figures;
+mod interfaces;
 mod prices;
 mod vai;
+
+pub use interfaces::{
+    ICToken, IComptroller, IIsolatedVToken, IOldCToken, IPegStability, IPriceOracle, IVaiController,
+    IVenusLiquidator,
+};
 
 use crate::answers::{Answers, Call, Missing};
 use crate::family::{
@@ -32,132 +39,11 @@ use crate::family::{
 };
 use crate::token::{self, item};
 use accrual::{Clock, last_accrual};
-use alloy_sol_types::{SolCall, SolEvent, sol};
+use alloy_sol_types::{SolCall, SolEvent};
 use lake::Address;
 use lake::bronze::{LogFilter, RawLog, ReadsAtBlock};
 use lake::registry::Csu;
 use std::collections::{BTreeMap, BTreeSet};
-
-sol! {
-    /// compound-protocol contracts/Comptroller.sol and ComptrollerStorage.sol.
-    interface IComptroller {
-        function getAllMarkets() external view returns (address[]);
-        function oracle() external view returns (address);
-        function liquidationIncentiveMantissa() external view returns (uint256);
-        /// Two to seven words, by version: decoded in `figures`.
-        function markets(address cToken) external view returns (bool);
-        function borrowCaps(address cToken) external view returns (uint256);
-        function supplyCaps(address cToken) external view returns (uint256);
-        function mintGuardianPaused(address cToken) external view returns (bool);
-        function borrowGuardianPaused(address cToken) external view returns (bool);
-        /// venus-protocol FacetBase.sol, isolated-pools Comptroller.sol; action 0 is MINT, 2 is BORROW.
-        function actionPaused(address market, uint8 action) external view returns (bool);
-        /// venus-protocol ComptrollerStorage.sol.
-        function protocolPaused() external view returns (bool);
-        function liquidatorContract() external view returns (address);
-        function vaiController() external view returns (address);
-        /// sumer-contracts ComptrollerStorage.sol; no market may borrow or take in more than its cap, 0 included.
-        function marketConfig(address cToken) external view returns (
-            bool mintPaused, bool borrowPaused, bool transferPaused, bool seizePaused, uint120 borrowCap, uint120 supplyCap
-        );
-    }
-
-    /// compound-protocol contracts/CTokenInterfaces.sol. Who emits an event is the market of the debt.
-    interface ICToken {
-        /// `seizeTokens` are cTokens of the collateral taken from the borrower, the protocol's share among them.
-        event LiquidateBorrow(
-            address liquidator, address borrower, uint256 repayAmount, address cTokenCollateral, uint256 seizeTokens
-        );
-        event AccrueInterest(
-            uint256 cashPrior, uint256 interestAccumulated, uint256 borrowIndex, uint256 totalBorrows
-        );
-
-        function underlying() external view returns (address);
-        function symbol() external view returns (string);
-        function decimals() external view returns (uint8);
-        function getCash() external view returns (uint256);
-        function totalBorrows() external view returns (uint256);
-        function totalReserves() external view returns (uint256);
-        function totalSupply() external view returns (uint256);
-        function exchangeRateStored() external view returns (uint256);
-        function reserveFactorMantissa() external view returns (uint256);
-        function borrowIndex() external view returns (uint256);
-        function accrualBlockNumber() external view returns (uint256);
-        function borrowRatePerBlock() external view returns (uint256);
-        function supplyRatePerBlock() external view returns (uint256);
-        /// Benqi, Moonwell, Kinetic, Sumer, JoeLend.
-        function accrualBlockTimestamp() external view returns (uint256);
-        /// Benqi, Moonwell, Kinetic.
-        function borrowRatePerTimestamp() external view returns (uint256);
-        function supplyRatePerTimestamp() external view returns (uint256);
-        /// JoeLend.
-        function borrowRatePerSecond() external view returns (uint256);
-        function supplyRatePerSecond() external view returns (uint256);
-        /// isolated-pools VToken.sol.
-        function badDebt() external view returns (uint256);
-        /// Not in the cTokens of before 2021-07 (compound-protocol ae4388e).
-        function protocolSeizeShareMantissa() external view returns (uint256);
-        /// sumer-contracts: false for markets that mint what is borrowed (suErc20.sol).
-        function isCToken() external view returns (bool);
-        /// sumer-contracts CToken.sol: all tokens seized, and those of them that are the liquidator's profit.
-        function liquidateCalculateSeizeTokens(address cTokenCollateral, uint256 actualRepayAmount)
-            external view returns (uint256 seizeTokens, uint256 seizeProfitTokens);
-    }
-
-    /// cTokens of before compound-protocol v2.3; some are in use (cBAT).
-    interface IOldCToken {
-        event AccrueInterest(uint256 interestAccumulated, uint256 borrowIndex, uint256 totalBorrows);
-    }
-
-    /// isolated-pools contracts/VTokenInterfaces.sol.
-    interface IIsolatedVToken {
-        event LiquidateBorrow(
-            address indexed liquidator,
-            address indexed borrower,
-            uint256 repayAmount,
-            address indexed vTokenCollateral,
-            uint256 seizeTokens
-        );
-        event HealBorrow(address indexed payer, address indexed borrower, uint256 repayAmount);
-        event BadDebtIncreased(
-            address indexed borrower, uint256 badDebtDelta, uint256 badDebtOld, uint256 badDebtNew
-        );
-    }
-
-    /// venus-protocol contracts/Liquidator/Liquidator.sol.
-    interface IVenusLiquidator {
-        event LiquidateBorrowedTokens(
-            address indexed liquidator,
-            address indexed borrower,
-            uint256 repayAmount,
-            address vTokenBorrowed,
-            address indexed vTokenCollateral,
-            uint256 seizeTokensForTreasury,
-            uint256 seizeTokensForLiquidator
-        );
-    }
-
-    /// venus-protocol contracts/Tokens/VAI/VAIController.sol.
-    interface IVaiController {
-        event LiquidateVAI(
-            address liquidator, address borrower, uint256 repayAmount, address vTokenCollateral, uint256 seizeTokens
-        );
-
-        function getVAIAddress() external view returns (address);
-        /// Per year, 1e18.
-        function getVAIRepayRate() external view returns (uint256);
-    }
-
-    /// venus-protocol contracts/PegStability/PegStability.sol.
-    interface IPegStability {
-        function vaiMinted() external view returns (uint256);
-    }
-
-    /// compound-protocol contracts/PriceOracle.sol.
-    interface IPriceOracle {
-        function getUnderlyingPrice(address cToken) external view returns (uint256);
-    }
-}
 
 /// Names of the calls: what `key` says in bronze.
 mod key {
@@ -265,6 +151,7 @@ enum Line {
 }
 
 impl Line {
+    /// The registry's word, which [`Line::check`] has been told of first: discovery comes before everything.
     fn of(csu: &Csu) -> Self {
         match csu.variant.as_str() {
             "venus_core" => Self::VenusCore,
@@ -272,6 +159,17 @@ impl Line {
             "sumer" => Self::Sumer,
             _ => Self::Compound,
         }
+    }
+
+    fn check(csu: &Csu) -> Result<(), DiscoveryError> {
+        if csu.variant.is_empty() || Self::of(csu) != Self::Compound {
+            return Ok(());
+        }
+        let why = Missing::Impossible {
+            key: format!("variant `{}`", token::printable(&csu.variant, 40)),
+            why: "it is none of venus_core, venus_isolated and sumer, or nothing".to_owned(),
+        };
+        Err(DiscoveryError { what: "the line of code that the registry names", why })
     }
 }
 
@@ -339,6 +237,7 @@ impl Family for CompoundV2 {
         answers: &Answers<'_>,
         _history: &[RawLog],
     ) -> Result<Discovery, DiscoveryError> {
+        Line::check(csu)?;
         if !answers.asked(key::LIST, "") {
             let list = list_call(csu);
             return Ok(Discovery::Ask(root_calls(csu).into_iter().chain([list]).collect()));
@@ -565,26 +464,29 @@ fn listed_market(answers: &Answers<'_>, c_token: Address) -> Market {
     match token_lent(answers, &id) {
         Ok(Some(token)) => drop(contracts.insert(part::UNDERLYING.to_owned(), token)),
         Ok(None) => drop(contracts.insert(part::NATIVE.to_owned(), c_token)),
+        // It has no such function: it reverts, or its fallback answers with nothing.
+        Err(Missing::Reverted { .. } | Missing::NoCode { .. }) if is_alive(answers, &id) => {
+            contracts.insert(part::NATIVE.to_owned(), c_token);
+        }
         Err(_) => {}
     }
     Market { id, contracts }
 }
 
-/// The ERC-20 that a market lends; `None` when it lends the chain's coin: there `underlying()` was left out by a plan that knew,
-/// does not exist (it reverts, or a fallback answers with nothing), or is zero (sumer-contracts CEther.sol).
+/// The ERC-20 that a market lends; `None` when it lends the chain's coin. Of that `underlying()` is not asked by a plan that knows,
+/// or is zero (sumer-contracts CEther.sol).
 fn token_lent(answers: &Answers<'_>, id: &str) -> Result<Option<Address>, Missing> {
-    let is_alive = || {
-        let alive = [key::ACCRUAL_BLOCK, key::ACCRUAL_TIMESTAMP, key::EXCHANGE_RATE];
-        alive.iter().any(|name| answers.data(name, id).is_ok())
-    };
     match answers.value::<ICToken::underlyingCall>(key::UNDERLYING, id) {
-        Ok(token) if !token.is_zero() => Ok(Some(token)),
-        Ok(_) => Ok(None),
-        Err(Missing::NotAsked { .. } | Missing::Reverted { .. } | Missing::NoCode { .. }) if is_alive() => {
-            Ok(None)
-        }
+        Ok(token) => Ok(Some(token).filter(|token| !token.is_zero())),
+        Err(Missing::NotAsked { .. }) if is_alive(answers, id) => Ok(None),
         Err(why) => Err(why),
     }
+}
+
+/// Whether a cToken is there at all.
+fn is_alive(answers: &Answers<'_>, id: &str) -> bool {
+    let alive = [key::ACCRUAL_BLOCK, key::ACCRUAL_TIMESTAMP, key::EXCHANGE_RATE];
+    alive.iter().any(|name| answers.data(name, id).is_ok())
 }
 
 /// What a market lends: a cToken's underlying, or VAI.

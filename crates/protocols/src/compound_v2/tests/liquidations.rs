@@ -122,12 +122,16 @@ fn a_liquidation_is_of_the_emitters_underlying_and_without_the_protocols_share()
     // 2.8 per cent of 1,100 is 30: 1,070 are left, at a thousand each.
     assert_eq!((leg.collateral, leg.flags.as_slice()), (coin_amount(1_070_000), [].as_slice()));
 
-    // The layout is not needed: another one that knows nothing of these markets reads the same.
+    // Of a market that the layout does not have only the coin is not told by its answers.
     let world = world("");
     let bare = Layout { markets: Vec::new(), ..world.discover() };
     let calls = CompoundV2.event_reads(&world.csu, &bare, &[&log]);
     let reads = ReadsAtBlock { block: BLOCK, calls: world.answers(calls) };
-    assert_eq!(CompoundV2.read_logs(&world.csu, &[log], &[reads]), readings);
+    let readings = CompoundV2.read_logs(&world.csu, &[log], &[reads]);
+    let unlisted = self::leg(&readings[0]);
+    assert_eq!(unlisted.debt, Some((USDC, U256::from(100_000_000))));
+    assert_eq!(unlisted.collateral, Some((C_COIN, U256::from(1_070))));
+    assert_eq!(unlisted.flags, ["collateral_in_c_tokens"]);
 }
 
 #[test]

@@ -191,6 +191,27 @@ fn a_market_of_the_chains_coin_goes_by_its_wrapped_form_and_is_asked_nothing_it_
 }
 
 #[test]
+fn an_underlying_that_is_asked_for_and_does_not_answer_is_missing_and_no_coin() {
+    let world = World::new("", vec![usdc()]);
+    let reads = world.reads(&world.discover());
+    for ok in [true, false] {
+        let mut spoiled = reads.clone();
+        for call in spoiled.calls.iter_mut().filter(|call| call.key == key::UNDERLYING) {
+            (call.ok, call.output) = (ok, Bytes::new());
+        }
+        let usdc = one(CompoundV2.read_snapshot(&world.csu, &spoiled, PACE).unwrap().reserves);
+        assert_eq!((usdc.token, usdc.flags.as_slice()), (C_USDC, ["underlying_unknown"].as_slice()));
+        assert!(usdc.missing[0].to_string().starts_with("c_token.underlying of"), "{:?}", usdc.missing);
+    }
+}
+
+#[test]
+fn a_line_of_code_that_is_none_is_refused_before_anything_is_asked() {
+    let error = CompoundV2.discover(&csu("venus-core"), &Answers::default(), &[]).unwrap_err().to_string();
+    assert!(error.contains("variant `venus-core`") && error.contains("venus_isolated"), "{error}");
+}
+
+#[test]
 fn a_coin_whose_wrapped_form_is_unknown_has_no_decimals_and_says_so() {
     let mut world = World::new("", vec![usdc(), coin(Lends::CoinThatReverts)]);
     world.csu.contracts.remove(part::WRAPPED_NATIVE);
