@@ -1,4 +1,5 @@
-//! Compound V2 and its forks: Venus (core and isolated pools), Benqi, Moonwell, Tectonic, Kinetic, Sumer, Iron Bank and others.
+//! Compound V2 and its forks: Venus (core and isolated pools), Benqi, Moonwell, Tectonic, Kinetic, Sumer, Iron Bank and
+//! others.
 //!
 //! Sources, each named at its rule: compound-finance/compound-protocol a3214f6, VenusProtocol/venus-protocol ce5c8be
 //! (and npm 10.3.0, whose `getCash` is a number of its own),
@@ -151,7 +152,7 @@ enum Line {
 }
 
 impl Line {
-    /// The registry's word, which [`Line::check`] has been told of first: discovery comes before everything.
+    /// The registry's word; [`Line::check`] refuses one that is none.
     fn of(csu: &Csu) -> Self {
         match csu.variant.as_str() {
             "venus_core" => Self::VenusCore,
@@ -178,8 +179,8 @@ impl Line {
 enum Underlying {
     /// An ERC-20.
     Token(Address),
-    /// The chain's coin, in the name of its wrapped form: one for one, so the decimals that the wrapper answers are those of the
-    /// coin, and its prices are the coin's.
+    /// The chain's coin, in the name of its wrapped form: one for one, so the decimals that the wrapper answers are those
+    /// of the coin, and its prices are the coin's.
     Native(Address),
 }
 
@@ -191,8 +192,8 @@ impl Underlying {
     }
 }
 
-/// Stands for a coin whose wrapped form the registry does not know. Nothing is there to answer for its decimals, so figures in
-/// whole tokens stay missing.
+/// Stands for a coin whose wrapped form the registry does not know. Nothing is there to answer for its decimals, so figures
+/// in whole tokens stay missing.
 const UNKNOWN_COIN: Address = Address::repeat_byte(0xee);
 
 fn native_coin(csu: &Csu) -> Address {
@@ -249,17 +250,13 @@ impl Family for CompoundV2 {
             .filter(|c_token| !is_probed(answers, &item(**c_token)))
             .flat_map(|c_token| probes(*c_token))
             .collect();
-        if let Some(&controller) = roots.get(part::VAI_CONTROLLER) {
-            match answers.value::<IVaiController::getVAIAddressCall>(key::VAI, &item(controller)) {
-                Ok(vai) => drop(roots.insert(part::VAI.to_owned(), vai)),
-                Err(Missing::NotAsked { .. }) => unasked.push(vai::address_call(controller)),
-                // Its debt is missing then, and said to be.
-                Err(_) => {}
-            }
-        }
+        let controller = roots.get(part::VAI_CONTROLLER).filter(|it| !answers.asked(key::VAI, &item(**it)));
+        unasked.extend(controller.map(|controller| vai::address_call(*controller)));
         if !unasked.is_empty() {
             return Ok(Discovery::Ask(unasked));
         }
+        // Without an answer VAI's debt is missing, and said to be.
+        roots.extend(vai::token(answers, &roots).map(|vai| (part::VAI.to_owned(), vai)));
         let markets = c_tokens.iter().map(|c_token| listed_market(answers, *c_token)).collect();
         Ok(Discovery::Found(Layout { roots, markets }))
     }
@@ -268,12 +265,7 @@ impl Family for CompoundV2 {
         let line = Line::of(csu);
         let mut calls = root_calls(csu);
         calls.push(list_call(csu));
-        calls.push(Call::new(
-            key::INCENTIVE,
-            "",
-            csu.entry,
-            &IComptroller::liquidationIncentiveMantissaCall {},
-        ));
+        calls.push(incentive_call(csu));
         if line == Line::VenusCore {
             calls.push(Call::new(key::PROTOCOL_PAUSED, "", csu.entry, &IComptroller::protocolPausedCall {}));
         }
@@ -294,12 +286,7 @@ impl Family for CompoundV2 {
 
     fn event_reads(&self, csu: &Csu, layout: &Layout, logs: &[&RawLog]) -> Vec<Call> {
         let mut calls = root_calls(csu);
-        calls.push(Call::new(
-            key::INCENTIVE,
-            "",
-            csu.entry,
-            &IComptroller::liquidationIncentiveMantissaCall {},
-        ));
+        calls.push(incentive_call(csu));
         calls.extend(events::reads(csu, layout, logs));
         calls
     }
@@ -311,6 +298,9 @@ impl Family for CompoundV2 {
             if found.get(name) != layout.roots.get(name) {
                 return drift(format!("the comptroller's {name}"));
             }
+        }
+        if vai::token(answers, &found).is_some_and(|vai| layout.roots.get(part::VAI) != Some(&vai)) {
+            return drift("the token of the VAI controller".into());
         }
         // The reads of an event go to single markets.
         if !answers.asked(key::LIST, "") {
@@ -336,8 +326,8 @@ impl Family for CompoundV2 {
         LogFilter::new(markets.chain(asked.chain(listed).flatten()), events::TOPICS)
     }
 
-    /// The clock is set in `accrueInterest`, which emits `AccrueInterest` in the same call, and when the market is set up, which
-    /// does not; there the borrow index is 1e18, and any interest raises it (read in every source named above).
+    /// The clock is set in `accrueInterest`, which emits `AccrueInterest` in the same call, and when the market is set up,
+    /// which does not; there the borrow index is 1e18, and any interest raises it (read in every source named above).
     fn witness(&self, csu: &Csu, reads: &ReadsAtBlock, since: DayStart) -> Option<Witness> {
         let answers = Answers::new(&reads.calls);
         let touched = markets_list(&answers).ok()?.into_iter().filter_map(|c_token| {
@@ -398,6 +388,10 @@ fn list_call(csu: &Csu) -> Call {
     Call::new(key::LIST, "", csu.entry, &IComptroller::getAllMarketsCall {})
 }
 
+fn incentive_call(csu: &Csu) -> Call {
+    Call::new(key::INCENTIVE, "", csu.entry, &IComptroller::liquidationIncentiveMantissaCall {})
+}
+
 fn root_calls(csu: &Csu) -> Vec<Call> {
     let mut calls = vec![Call::new(key::ORACLE, "", csu.entry, &IComptroller::oracleCall {})];
     if Line::of(csu) == Line::VenusCore {
@@ -433,10 +427,10 @@ fn roots(csu: &Csu, answers: &Answers<'_>) -> Result<BTreeMap<String, Address>, 
 
 /// The questions that tell what a market lends and how it counts.
 ///
-/// They are asked when contracts are listed, and of a market that lends the chain's coin never again: `CEther` of compound-protocol
-/// until 2022-06, and with it vBNB, qiAVAX and others, has a fallback (`function () external payable`) that mints. A question that it does not
-/// know succeeds, returns nothing and brings the market up to date, so that what is read after it in the same batch is of
-/// another state than what was read before.
+/// They are asked when contracts are listed, and of a market that lends the chain's coin never again: `CEther` of
+/// compound-protocol until 2022-06, and with it vBNB, qiAVAX and others, has a fallback (`function () external payable`)
+/// that mints. A question that it does not know succeeds, returns nothing and brings the market up to date, so that what is
+/// read after it in the same batch is of another state than what was read before.
 fn probes(c_token: Address) -> impl Iterator<Item = Call> {
     let underlying = getter::<ICToken::underlyingCall>(key::UNDERLYING);
     let clocks = ACCRUAL_GETTERS.into_iter().chain(BORROW_RATE_GETTERS);
@@ -473,8 +467,8 @@ fn listed_market(answers: &Answers<'_>, c_token: Address) -> Market {
     Market { id, contracts }
 }
 
-/// The ERC-20 that a market lends; `None` when it lends the chain's coin. Of that `underlying()` is not asked by a plan that knows,
-/// or is zero (sumer-contracts CEther.sol).
+/// The ERC-20 that a market lends; `None` when it lends the chain's coin. Of that `underlying()` is not asked by a plan
+/// that knows, or is zero (sumer-contracts CEther.sol).
 fn token_lent(answers: &Answers<'_>, id: &str) -> Result<Option<Address>, Missing> {
     match answers.value::<ICToken::underlyingCall>(key::UNDERLYING, id) {
         Ok(token) => Ok(Some(token).filter(|token| !token.is_zero())),
@@ -498,8 +492,8 @@ fn underlying(csu: &Csu, answers: &Answers<'_>, id: &str) -> Result<Underlying, 
     Ok(token.map_or_else(|| Underlying::Native(native_coin(csu)), Underlying::Token))
 }
 
-/// What a market lends, or the market itself in its place, with the reason. Nothing prices a cToken, so an amount in it stays
-/// without a value instead of vanishing from the sums.
+/// What a market lends, or the market itself in its place, with the reason. Nothing prices a cToken, so an amount in it
+/// stays without a value instead of vanishing from the sums.
 fn token_or_market(csu: &Csu, answers: &Answers<'_>, id: &str) -> (Address, Option<Missing>) {
     match underlying(csu, answers, id) {
         Ok(underlying) => (underlying.token(), None),
@@ -562,14 +556,12 @@ fn line_calls(line: Line, comptroller: Address, c_token: Address) -> Vec<Call> {
     calls
 }
 
-/// What of a market is no longer as the layout has it. A getter that has stopped to answer may have been replaced (Sumer went from
-/// blocks to seconds in 2024); a market that cannot be read at all is a matter of that market.
+/// What of a market is no longer as the layout has it. A getter that has stopped to answer may have been replaced (Sumer
+/// went from blocks to seconds in 2024); a market that cannot be read at all is a matter of that market.
 fn changed_part(answers: &Answers<'_>, market: &Market) -> Option<String> {
     let id = &market.id;
     let known = market.contracts.get(part::UNDERLYING);
-    if known.is_some()
-        && answers.value::<ICToken::underlyingCall>(key::UNDERLYING, id).is_ok_and(|it| Some(&it) != known)
-    {
+    if answers.value::<ICToken::underlyingCall>(key::UNDERLYING, id).is_ok_and(|it| Some(&it) != known) {
         return Some(format!("the underlying of market {id}"));
     }
     ACCRUAL_GETTERS

@@ -16,8 +16,8 @@ sol! { function word() external view returns (uint256); }
 pub(super) const WAD: U256 = U256::from_limbs([1_000_000_000_000_000_000, 0, 0, 0]);
 
 /// Above this rate per block or second `accrueInterest` reverts (`borrowRateMaxMantissa = 0.0005e16` in compound-protocol
-/// CTokenInterfaces.sol, venus-protocol VTokenInterfaces.sol, Benqi QiTokenInterfaces.sol, Moonwell MTokenInterfaces.sol and
-/// Kinetic CTokenInterfaces.sol). Isolated pools set their own bound, no higher; Sumer has none (CToken.sol).
+/// CTokenInterfaces.sol, venus-protocol VTokenInterfaces.sol, Benqi QiTokenInterfaces.sol, Moonwell MTokenInterfaces.sol
+/// and Kinetic CTokenInterfaces.sol). Isolated pools set their own bound, no higher; Sumer has none (CToken.sol).
 pub(super) const HIGHEST_RATE: U256 = U256::from_limbs([5_000_000_000_000, 0, 0, 0]);
 
 /// What a market counts its interest by.
@@ -42,8 +42,8 @@ pub(super) struct LastAccrual {
 
 /// When the market was last brought up to date.
 ///
-/// The value tells the clock, not the getter's name: Iron Bank on Avalanche and Optimism (ibdotxyz/compound-protocol, branches
-/// `avax` and `op`, CToken.sol `getBlockNumber`) and the time-based pools of Venus (isolated-pools VToken.sol
+/// The value tells the clock, not the getter's name: Iron Bank on Avalanche and Optimism (ibdotxyz/compound-protocol,
+/// branches `avax` and `op`, CToken.sol `getBlockNumber`) and the time-based pools of Venus (isolated-pools VToken.sol
 /// `getBlockNumberOrTimestamp`) keep a time under `accrualBlockNumber`. No chain has as many blocks as Unix has seconds.
 ///
 /// # Errors
@@ -87,8 +87,8 @@ pub(super) struct Totals {
     pub(super) reserves: U256,
 }
 
-/// The totals that `accrueInterest` would keep: simple interest on the debt, a share of it to the protocol. `None` where the
-/// contract's own arithmetic would overflow.
+/// The totals that `accrueInterest` would keep: simple interest on the debt, a share of it to the protocol. `None` where
+/// the contract's own arithmetic would overflow.
 pub(super) fn accrued(stored: Totals, rate: U256, ago: U256, reserve_factor: U256) -> Option<Totals> {
     let factor = rate.checked_mul(ago)?;
     let interest = factor.checked_mul(stored.borrows)? / WAD;

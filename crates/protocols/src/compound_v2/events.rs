@@ -14,8 +14,8 @@ use lake::registry::Csu;
 use lake::{Address, B256, U256};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// First topics of the logs that are asked for. Sumer's `RedeemFaceValue` (suErc20.sol) takes collateral too, at face value and of sound
-/// accounts: it is a redemption.
+/// First topics of the logs that are asked for. Sumer's `RedeemFaceValue` (suErc20.sol) takes collateral too, at face value
+/// and of sound accounts: it is a redemption.
 pub(super) const TOPICS: [B256; 5] = [
     ICToken::LiquidateBorrow::SIGNATURE_HASH,
     IIsolatedVToken::HealBorrow::SIGNATURE_HASH,
@@ -154,8 +154,8 @@ impl From<(SeizureKind, Address, Address, U256, Address, U256)> for Seizure {
 }
 
 /// What is read at a block with logs: of each market in them its underlying, exchange rate and price, and of markets that
-/// are collateral the protocol's share. The exchange rate after the block is that of the liquidation: whoever liquidates brings both
-/// markets up to date first, and a block brings one up to date once (CToken.sol `liquidateBorrowInternal`).
+/// are collateral the protocol's share. The exchange rate after the block is that of the liquidation: whoever liquidates
+/// brings both markets up to date first, and a block brings one up to date once (CToken.sol `liquidateBorrowInternal`).
 pub(super) fn reads(csu: &Csu, layout: &Layout, logs: &[&RawLog]) -> Vec<Call> {
     let controller = layout.roots.get(part::VAI_CONTROLLER).copied();
     let oracle = layout.roots.get(part::ORACLE).copied();
@@ -243,8 +243,9 @@ pub(super) fn readings(csu: &Csu, logs: &[RawLog], reads: &[ReadsAtBlock]) -> Ve
     logs.iter().enumerate().map(reading).collect()
 }
 
-/// For each seizure that Venus's Liquidator made, the log in which it names the one behind it. The Liquidator emits its own log
-/// after the market's, in the same transaction, with the cTokens that it found it had more (Liquidator.sol `liquidateBorrow`).
+/// For each seizure that Venus's Liquidator made, the log in which it names the one behind it. The Liquidator emits its own
+/// log after the market's, in the same transaction, with the cTokens that it found it had more (Liquidator.sol
+/// `liquidateBorrow`).
 fn routes(logs: &[RawLog], events: &[Result<Event, String>]) -> BTreeMap<usize, usize> {
     let mut routes = BTreeMap::new();
     for (index, (log, event)) in logs.iter().zip(events).enumerate() {
@@ -303,8 +304,8 @@ impl AtLog<'_> {
         LogReading::Leg(Box::new(leg))
     }
 
-    /// An account without enough collateral: all of it is taken, `repayAmount` is repaid and the rest becomes bad debt, in a log of
-    /// its own (isolated-pools Comptroller.sol `healAccount`, VToken.sol `healBorrow`).
+    /// An account without enough collateral: all of it is taken, `repayAmount` is repaid and the rest becomes bad debt, in
+    /// a log of its own (isolated-pools Comptroller.sol `healAccount`, VToken.sol `healBorrow`).
     fn heal(&self, heal: &IIsolatedVToken::HealBorrow) -> LogReading {
         let mut leg = self.leg("HealBorrow", self.log.address, heal.borrower);
         leg.flags.push("collateral_not_in_log");
@@ -384,8 +385,8 @@ impl AtLog<'_> {
         }
     }
 
-    /// The part of the seized cTokens that is the liquidator's profit, by the market's own word at the end of the block. Where
-    /// the price moved within the block its split is of other amounts, and is scaled to those of the log.
+    /// The part of the seized cTokens that is the liquidator's profit, by the market's own word at the end of the block.
+    /// Where the price moved within the block its split is of other amounts, and is scaled to those of the log.
     fn sumer_profit(&self, seizure: &Seizure, leg: &mut Leg) -> Option<U256> {
         let index = self.log.log_index.to_string();
         let split =

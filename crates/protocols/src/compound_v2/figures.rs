@@ -140,8 +140,8 @@ impl OfBlock<'_> {
         }
     }
 
-    /// The totals with the interest since the last accrual. Where `accrueInterest` reverts, nobody can make that interest count:
-    /// the totals as kept are what every transaction meets.
+    /// The totals with the interest since the last accrual. Where `accrueInterest` reverts, nobody can make that interest
+    /// count: the totals as kept are what every transaction meets.
     fn now(
         &self,
         stored: Totals,
@@ -196,9 +196,10 @@ impl OfBlock<'_> {
         parameters
     }
 
-    /// Bounds on debt and supply in whole tokens. Nought means "no bound" in compound-protocol Comptroller.sol, Benqi, Kinetic and Moonwell, "none at
-    /// all" in isolated-pools Comptroller.sol, sumer-contracts Comptroller.sol and, for supply, venus-protocol PolicyFacet.sol. For debt
-    /// in Venus's core pool it came to mean that in early 2024 (526bcd1), and no answer tells the version.
+    /// Bounds on debt and supply in whole tokens. Nought means "no bound" in compound-protocol Comptroller.sol, Benqi,
+    /// Kinetic and Moonwell, "none at all" in isolated-pools Comptroller.sol, sumer-contracts Comptroller.sol and, for
+    /// supply, venus-protocol PolicyFacet.sol. For debt in Venus's core pool it came to mean that in early 2024 (526bcd1),
+    /// and no answer tells the version.
     fn caps(&self, id: &str, decimals: Option<u8>, of: &mut Gathered) -> [Option<f64>; 2] {
         let line = Line::of(self.csu);
         let [borrow, supply] = if line == Line::Sumer {
@@ -268,7 +269,8 @@ fn fraction(mantissa: U256) -> Option<f64> {
 }
 
 /// Claims of suppliers with accrued interest. Nobody has a claim on what is left in a market without cTokens. A market that
-/// mints its token keeps a constant exchange rate (sumer-contracts CToken.sol `exchangeRateStoredInternal`), whatever its cash.
+/// mints its token keeps a constant exchange rate (sumer-contracts CToken.sol `exchangeRateStoredInternal`), whatever its
+/// cash.
 fn supplied(state: &State, is_minted: bool, id: &str) -> Result<U256, Missing> {
     if state.supply.is_zero() {
         return Ok(U256::ZERO);
@@ -288,7 +290,8 @@ fn supplied(state: &State, is_minted: bool, id: &str) -> Result<U256, Missing> {
     })
 }
 
-/// `getCash + totalBorrows + badDebt - totalReserves - totalSupply x exchangeRateStored / 1e18`, all as the contract keeps them.
+/// `getCash + totalBorrows + badDebt - totalReserves - totalSupply x exchangeRateStored / 1e18`, all as the contract keeps
+/// them.
 fn identity_gap(state: &State) -> Option<I256> {
     let signed = |amount: U256| I256::try_from(amount).ok();
     let claims = state.supply.checked_mul(state.exchange_rate)? / WAD;
@@ -317,8 +320,8 @@ impl Parameters {
     /// | 7: listed, factor, flag, threshold, incentive, pool, flag | Venus core since (MarketFacet.sol `markets`) |
     /// | 3: listed, group, flag | Sumer (ComptrollerStorage.sol): what a group may borrow depends on the debt's group |
     ///
-    /// A flag or a version is a small number, a threshold is a mantissa. Where there is none, debt is liquidated beyond what may be
-    /// borrowed: at the factor.
+    /// A flag or a version is a small number, a threshold is a mantissa. Where there is none, debt is liquidated beyond
+    /// what may be borrowed: at the factor.
     fn of(line: Line, data: &[u8]) -> Option<Self> {
         let (words, rest) = data.as_chunks::<32>();
         if !rest.is_empty() {

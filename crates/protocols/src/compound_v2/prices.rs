@@ -54,9 +54,10 @@ fn price(csu: &Csu, answers: &Answers<'_>, id: &str) -> PriceAnswer {
     }
 }
 
-/// What an answer is divided by. US dollars times `10^(36 - decimals)`, so that an amount in base units times the price is dollars times
-/// 1e36 (venus-oracle ResilientOracle.sol, BenqiChainlinkOracle.sol, Moonwell ChainlinkOracle.sol, Kinetic ProtocolFTSOV2Oracle.sol); Sumer's
-/// is dollars times 1e18 for every token (FeedPriceOracle.sol; Comptroller.sol `getUnderlyingPriceNormalized` scales it afterwards).
+/// What an answer is divided by. US dollars times `10^(36 - decimals)`, so that an amount in base units times the price is
+/// dollars times 1e36 (venus-oracle ResilientOracle.sol, BenqiChainlinkOracle.sol, Moonwell ChainlinkOracle.sol, Kinetic
+/// ProtocolFTSOV2Oracle.sol); Sumer's is dollars times 1e18 for every token (FeedPriceOracle.sol; Comptroller.sol
+/// `getUnderlyingPriceNormalized` scales it afterwards).
 fn unit(csu: &Csu, answers: &Answers<'_>, token: Address) -> Result<U256, Missing> {
     let ten = |power: u8| U256::from(10).pow(U256::from(power));
     if Line::of(csu) == Line::Sumer {

@@ -1,9 +1,10 @@
 //! VAI: the dollar that Venus's core pool mints against its cTokens, and that no cToken knows of.
 //!
-//! venus-protocol contracts/Tokens/VAI/VAIController.sol keeps what each account minted (`mintedVAIs` of the comptroller) and an
-//! interest index, but no total. Repaying burns the principal and hands the interest on (`repayVAIFresh`), so the token's supply is the
-//! principal of all accounts, together with what the peg stability module minted against stablecoins (PegStability.sol
-//! `vaiMinted`). The interest still owed is in none of these: the debt here is principal only, and says so.
+//! venus-protocol contracts/Tokens/VAI/VAIController.sol keeps what each account minted (`mintedVAIs` of the comptroller)
+//! and an interest index, but no total. Repaying burns the principal and hands the interest on (`repayVAIFresh`), so the
+//! token's supply is the principal of all accounts, together with what the peg stability module minted against stablecoins
+//! (PegStability.sol `vaiMinted`). The interest still owed is in none of these: the debt here is principal only, and says
+//! so.
 
 use super::figures::OfBlock;
 use super::{IComptroller, IPegStability, IVaiController, Line, key, part, prices, token_or_market};
@@ -14,9 +15,16 @@ use lake::amount::ratio;
 use lake::registry::Csu;
 use lake::status::Role;
 use lake::{Address, U256};
+use std::collections::BTreeMap;
 
 pub(super) fn address_call(controller: Address) -> Call {
     Call::new(key::VAI, item(controller), controller, &IVaiController::getVAIAddressCall {})
+}
+
+/// The token, as the controller among these roots says.
+pub(super) fn token(answers: &Answers<'_>, roots: &BTreeMap<String, Address>) -> Option<Address> {
+    let controller = roots.get(part::VAI_CONTROLLER)?;
+    answers.value::<IVaiController::getVAIAddressCall>(key::VAI, &item(*controller)).ok()
 }
 
 pub(super) fn snapshot_calls(csu: &Csu, layout: &Layout) -> Vec<Call> {

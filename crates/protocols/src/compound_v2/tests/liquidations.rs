@@ -147,8 +147,9 @@ fn a_market_without_a_share_of_the_protocol_gives_all_to_the_liquidator() {
 }
 
 /// The log of cUSDT in transaction 0x0001a89e439c3673b8264f880730784ebd698502bb9dd62949d42a66a4129f23 of Ethereum's block
-/// 14,756,345 (rotki/test-caching eb86a80c), and what it means by shared/data/expected_liquidation_decodes.csv. The receipt also has the
-/// transfer of all 25,883,142,924,011 cBAT to the liquidator: that market is of before the protocol took a share.
+/// 14,756,345 (rotki/test-caching eb86a80c), and what it means by shared/data/expected_liquidation_decodes.csv. The receipt
+/// also has the transfer of all 25,883,142,924,011 cBAT to the liquidator: that market is of before the protocol took a
+/// share.
 #[test]
 fn a_real_liquidation_of_compound() {
     let address = |text: &str| text.parse::<Address>().unwrap();

@@ -245,6 +245,12 @@ fn the_layout_names_what_is_asked_for_at_the_block() {
     assert_eq!(filter.addresses, [LIQUIDATOR, VAI_CONTROLLER, C_USDC, C_COIN]);
     assert_eq!(filter.topic0.len(), 5);
 
+    let mut elsewhere = layout.clone();
+    elsewhere.roots.insert(part::VAI.to_owned(), USDC);
+    let reads = world.reads(&layout);
+    let drift = CompoundV2.confirm(&world.csu, &elsewhere, &Answers::new(&reads.calls)).unwrap_err();
+    assert_eq!(drift.what, "the token of the VAI controller");
+
     // Before the comptroller knew its Liquidator, the registry does.
     let mut early = World { has_liquidator: false, ..world };
     let registered = Address::repeat_byte(0x99);
@@ -287,6 +293,10 @@ fn a_layout_drifts_with_the_list_the_oracle_an_underlying_or_a_clock() {
         assert_eq!(confirm(&now, &now.discover()), Ok(()), "listed again, it holds");
     }
     assert_eq!(confirm(&world, &added.discover()).unwrap_err(), "the list of markets", "it shrinks");
+    // What did not say what it lends when it was listed, and now does, is listed again.
+    let mut dumb = layout.clone();
+    dumb.markets[0].contracts.remove(part::UNDERLYING);
+    assert!(confirm(&world, &dumb).unwrap_err().starts_with("the underlying of market"));
     let mut elsewhere = layout.clone();
     elsewhere.roots.insert(part::ORACLE.to_owned(), WRAPPED);
     assert_eq!(confirm(&world, &elsewhere).unwrap_err(), "the comptroller's oracle");
