@@ -16,7 +16,7 @@ use lake::bronze::{Audit, AuditedScan, LiquidationLogs, LogFilter, RawLog, Reads
 use lake::path::BronzeKey;
 use lake::span::BlockSpan;
 use lake::status::{AuditLevel, Dataset, Reason};
-use protocols::{Call, Layout};
+use protocols::{At, Call, DayStart, Layout};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A CSU with its contracts and the logs that are its liquidations.
@@ -334,12 +334,16 @@ impl<'a> Collector<'a> {
         work: &DayWork<'_>,
         planned: &[Planned<'a>],
     ) -> Result<Option<(LogFilter, BlockSpan)>, PoolError> {
-        let since = u64::try_from(work.day.day_start).unwrap_or(0);
+        let timestamp = u64::try_from(work.day.day_start).unwrap_or(0);
+        let since = DayStart { block: work.span.first(), timestamp };
         for Planned { unit, .. } in planned {
             let calls = self.stored_calls(unit.csu, work.day.date, work.last).await;
             let reads = ReadsAtBlock { block: work.last, calls };
             if let Some(witness) = unit.family.witness(unit.csu, &reads, since) {
-                let blocks = work.open.boundaries.blocks_at(witness.timestamp).await;
+                let blocks = match witness.at {
+                    At::Time(second) => work.open.boundaries.blocks_at(second).await,
+                    At::Block(number) => Ok(BlockSpan::new(number, number).ok()),
+                };
                 return match blocks {
                     Ok(blocks) => Ok(blocks.map(|span| (witness.filter, span))),
                     Err(BoundaryError::Pool(error)) => Err(error),

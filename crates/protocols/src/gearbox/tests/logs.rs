@@ -321,7 +321,7 @@ proptest! {
         reads.calls[index].ok = ok;
         reads.calls[index].output = output.clone().into();
         let _ = Gearbox.read_snapshot(&csu(), &reads, BlockPace::default());
-        let _ = Gearbox.witness(&csu(), &reads, 0);
+        let _ = Gearbox.witness(&csu(), &reads, 0.into());
         let _ = Gearbox.confirm(&csu(), &layout, &Answers::new(&reads.calls));
         let _ = Gearbox.read_event_prices(&csu(), &reads);
         let _ = Gearbox.discover(&csu(), &Answers::new(&reads.calls), &[]);
