@@ -7,6 +7,7 @@ use lake::day::{DayWindow, Zone};
 use lake::registry::Chain;
 use lake::span::BlockSpan;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// Probes after which the search stops guessing and halves.
@@ -71,12 +72,18 @@ pub struct Boundaries<'a> {
     chain: &'a Chain,
     head: Header,
     proven: Mutex<HashMap<i64, Boundary>>,
+    searched: AtomicU64,
 }
 
 impl<'a> Boundaries<'a> {
     /// A search below the final block `head`.
     pub fn new(pool: &'a Pool, chain: &'a Chain, head: Header) -> Self {
-        Self { pool, chain, head, proven: Mutex::default() }
+        Self { pool, chain, head, proven: Mutex::default(), searched: AtomicU64::new(0) }
+    }
+
+    /// Boundaries of days that were searched for so far.
+    pub fn searched(&self) -> u64 {
+        self.searched.load(Ordering::Relaxed)
     }
 
     /// Takes up both boundaries of a day whose blocks are known: they need no search.
@@ -125,13 +132,27 @@ impl<'a> Boundaries<'a> {
             return Ok(None);
         }
         let (_, first) = self.at(Purpose::Witness, second).await?;
-        let (last, _) = self.at(Purpose::Witness, second.saturating_add(1)).await?;
-        Ok(last.and_then(|last| BlockSpan::new(first.number, last.number).ok()))
+        if time(first) > second {
+            return Ok(None);
+        }
+        // Its last block is the first, or close behind where blocks share seconds: by steps that double, and back by halves.
+        let (mut low, mut high, mut step) = (first, self.head, 1);
+        while low.number + 1 < high.number {
+            let is_beyond = time(high) > second && high != self.head;
+            let number = if is_beyond { low.number.midpoint(high.number) } else { low.number + step };
+            let probe = self.pool.header(Purpose::Witness, number.min(high.number - 1)).await?;
+            step *= 2;
+            *(if time(probe) > second { &mut high } else { &mut low }) = probe;
+        }
+        Ok(BlockSpan::new(first.number, low.number).ok())
     }
 
     async fn at(&self, purpose: Purpose, instant: i64) -> Result<Boundary, BoundaryError> {
         if let Some(boundary) = self.proven.lock().unwrap_or_else(PoisonError::into_inner).get(&instant) {
             return Ok(*boundary);
+        }
+        if purpose == Purpose::Boundary {
+            self.searched.fetch_add(1, Ordering::Relaxed);
         }
         // The chain's first block says as little of the day as its id does.
         let genesis = self.pool.header(Purpose::Identity, 0).await?;

@@ -10,6 +10,7 @@ mod in_process;
 mod kills;
 mod liars;
 mod never_twice;
+mod plans;
 mod planted_key;
 mod routing;
 mod same_bytes;
