@@ -76,7 +76,7 @@ impl Costs {
     }
 
     /// Headers of one boundary.
-    pub(super) fn boundary(&self, block_seconds: f64) -> f64 {
+    pub(crate) fn boundary(&self, block_seconds: f64) -> f64 {
         self.boundary.or(if block_seconds < 1.0 {
             HEADERS_PER_BOUNDARY_WITHIN_SECONDS
         } else {
