@@ -8,6 +8,7 @@ pub mod aave_v3;
 pub mod answers;
 pub mod family;
 pub mod multicall;
+pub mod oracle;
 pub mod token;
 
 pub use answers::{Answers, Call, Missing};
