@@ -292,7 +292,7 @@ impl<'a> Collector<'a> {
                 .iter()
                 .filter_map(|(unit, layout, filter)| {
                     let own: Vec<&RawLog> = here().filter(|log| filter.matches(log)).collect();
-                    let calls = unit.family.event_reads(unit.csu, layout, &own);
+                    let calls = self.event_calls(work, *unit, layout, &own);
                     (!own.is_empty()).then_some((*unit, layout, own, calls))
                 })
                 .collect();
@@ -306,7 +306,7 @@ impl<'a> Collector<'a> {
             for (unit, layout, own, calls) in plans {
                 let records = answers.by_ref().take(calls.len()).collect();
                 let asked = ReadsAtBlock { block: header, calls: records };
-                let again = |layout: &Layout| unit.family.event_reads(unit.csu, layout, &own);
+                let again = |layout: &Layout| self.event_calls(work, unit, layout, &own);
                 let confirmed = confirm(reader, Purpose::Event, unit, layout.clone(), asked, again).await;
                 reads.push((unit.csu.id.as_str(), confirmed.map(|(_, reads)| reads)));
             }
