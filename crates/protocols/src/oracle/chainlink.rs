@@ -113,11 +113,12 @@ fn unit(answers: &Answers<'_>, id: &str) -> Result<U256, Missing> {
     power.flatten().ok_or_else(|| Missing::Undecodable { key: format!("{DECIMALS} of {id}"), length: 32 })
 }
 
-/// The two halves of a pair, without the ways in which people write it differently.
+/// The two halves of a pair, without the ways in which people write it differently: `wstETH / USD Calculated` answers in
+/// dollars, too.
 fn halves(pair: &str) -> (String, String) {
     let plain = |half: &str| half.trim().to_lowercase();
     match pair.rsplit_once('/') {
-        Some((base, quote)) => (plain(base), plain(quote)),
+        Some((base, quote)) => (plain(base), plain(quote.split_whitespace().next().unwrap_or_default())),
         None => (plain(pair), String::new()),
     }
 }
@@ -196,8 +197,9 @@ mod tests {
             (renamed.prices[0].quote, renamed.described_as.as_deref()),
             (Quote::Usd, Some("LIDO/ usd"))
         );
+        let calculated = read(&steth, &records(1, 8, "stETH / USD Calculated"));
+        assert_eq!((calculated.prices[0].quote, calculated.described_as), (Quote::Usd, None));
         let mut silent = records(1, 8, "STETH / USD");
-        silent[2] = silent[2].clone();
         silent[2].ok = false;
         assert_eq!(read(&steth, &silent).prices[0].quote, Quote::Unknown);
     }
