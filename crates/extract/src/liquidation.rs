@@ -384,7 +384,7 @@ impl<'a> Collector<'a> {
                 .iter()
                 .filter_map(|plan| {
                     let own: Vec<&RawLog> = here().filter(|log| plan.filter.matches(log)).collect();
-                    let calls = plan.unit.family.event_reads(plan.unit.csu, &plan.layout, &own);
+                    let calls = self.event_calls(work, plan.unit, &plan.layout, &own);
                     (!own.is_empty()).then_some((plan, own, calls))
                 })
                 .collect();
@@ -398,7 +398,7 @@ impl<'a> Collector<'a> {
             for (Planned { unit, layout, history, .. }, own, calls) in plans {
                 let records = answers.by_ref().take(calls.len()).collect();
                 let asked = ReadsAtBlock { block: header, calls: records };
-                let again = |layout: &Layout| unit.family.event_reads(unit.csu, layout, &own);
+                let again = |layout: &Layout| self.event_calls(work, *unit, layout, &own);
                 let confirmed =
                     confirm(reader, Purpose::Event, *unit, layout.clone(), history, asked, again).await;
                 reads.push((unit.csu.id.as_str(), confirmed.map(|(_, reads)| reads)));

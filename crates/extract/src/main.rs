@@ -4,15 +4,18 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use extract::collect::Collector;
 use extract::doctor::Doctor;
+use extract::fill::{DEFILLAMA, Filler};
 use extract::report::{Progress, Summary};
 use extract::rpc::providers::Providers;
 use extract::rpc::recording::Recorder;
+use extract::rpc::secret::SecretUrl;
 use lake::Lake;
 use lake::day::Day;
 use lake::registry::Registry;
 use lake::run::{Overrides, Run};
 use lake::status::{AuditLevel, Reason};
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -49,6 +52,47 @@ enum Command {
     ///
     /// Example: extract doctor --run pipelines/runs/2024-12.toml --chain ethereum
     Doctor(DoctorArgs),
+    /// Ask an off-chain service for the prices that silver lacks, and for no others.
+    ///
+    /// What is missing is what `transform run` listed (see `transform missing-prices`). What the service answered is kept in
+    /// bronze/fills in its own words, apart from the chain's prices, and is never changed by a later fill. Run transform
+    /// again afterwards: figures made with such a price have price_source = off_chain and the flag off_chain_price.
+    ///
+    /// Exit codes: 0 nothing is missing any more; 1 some is, and is listed; 2 could not begin.
+    ///
+    /// Example: extract fill-prices --run pipelines/runs/2024-12.toml --source defillama
+    FillPrices(FillArgs),
+}
+
+#[derive(Args)]
+struct FillArgs {
+    /// Run file: days, CSUs, registry and lake.
+    #[arg(long, value_name = "FILE")]
+    run: PathBuf,
+    /// Lake, a directory or URL, in place of the run file's.
+    #[arg(long, value_name = "URL")]
+    lake: Option<String>,
+    /// First day, in place of the run file's.
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    from: Option<Day>,
+    /// Last day, in place of the run file's.
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    to: Option<Day>,
+    /// CSUs, in place of the run file's: an id, a pattern such as aave_v3_*, family:NAME or chain:NAME. Repeatable.
+    #[arg(long, value_name = "NAME")]
+    csu: Vec<String>,
+    /// Off-chain service.
+    #[arg(long, value_name = "NAME", default_value = "defillama")]
+    source: String,
+    /// Where the service is, in place of its free address. It may hold a key, and appears in no output.
+    #[arg(long, value_name = "URL", default_value = DEFILLAMA, hide_default_value = true)]
+    base_url: String,
+    /// Requests a second, at most.
+    #[arg(long, value_name = "N", default_value = "2")]
+    per_second: NonZeroU32,
+    /// Print the result as JSON on stdout.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args)]
@@ -124,6 +168,7 @@ fn main() -> ExitCode {
             Command::Run(args) => runtime.block_on(run(args)),
             Command::Plan(args) => runtime.block_on(plan(args)),
             Command::Doctor(args) => runtime.block_on(doctor(args)),
+            Command::FillPrices(args) => runtime.block_on(fill_prices(args)),
         });
     match outcome {
         Ok(code) => code,
@@ -238,6 +283,28 @@ async fn doctor(args: DoctorArgs) -> anyhow::Result<ExitCode> {
         (false, true) => ExitCode::SUCCESS,
         (false, false) => ExitCode::from(1),
     })
+}
+
+async fn fill_prices(args: FillArgs) -> anyhow::Result<ExitCode> {
+    let overrides = Overrides { lake: args.lake, from: args.from, to: args.to, csus: args.csu };
+    let run = Run::load(&args.run, &overrides)?;
+    let lake = run.open_lake()?;
+    lake.check_writable().await?;
+    let base_url = SecretUrl::new(args.base_url);
+    let filler = Filler { run: &run, lake: &lake, source: &args.source, base_url, pace: args.per_second };
+    let filled = tokio::select! {
+        filled = filler.fill() => filled?,
+        () = interrupted() => {
+            eprintln!("interrupted: what is in the lake stays; run the same command again to go on");
+            return Ok(ExitCode::from(75));
+        }
+    };
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&filled)?);
+    } else {
+        print!("{}", filled.in_words());
+    }
+    Ok(if filled.is_complete() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
 async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {

@@ -5,6 +5,7 @@
 //! liquidation, and requests made again after refusals.
 
 use crate::collect::{Collector, DayTasks, LayoutHistory};
+use crate::prices::CALLS_PER_FEED;
 use crate::reads::CALLS_PER_BATCH;
 use crate::rpc::budget::Purse;
 use crate::rpc::profile::Profile;
@@ -216,6 +217,11 @@ impl Collector<'_> {
             if snapshot_calls > 0 {
                 // One batch more for calls that failed without a word.
                 let batches = snapshot_calls.div_ceil(CALLS_PER_BATCH) as u64 + 1;
+                bill.add(calls, Purpose::Snapshot, "eth_call", batches);
+            }
+            if day.wants_prices {
+                let asked = self.run.registry.feeds(&chain.name).count() * CALLS_PER_FEED;
+                let batches = asked.div_ceil(CALLS_PER_BATCH) as u64;
                 bill.add(calls, Purpose::Snapshot, "eth_call", batches);
             }
             if scans {

@@ -5,7 +5,8 @@ use crate::status::Dataset;
 use object_store::path::Path;
 use std::fmt;
 
-/// Prefix under which bronze objects live. All are written once but [`BronzeKey::Audit`].
+/// Prefix under which bronze objects live. All are written once but [`BronzeKey::Audit`]
+/// and [`BronzeKey::Fill`].
 pub const BRONZE: &str = "bronze";
 /// Prefix of silver tables.
 pub const SILVER: &str = "silver";
@@ -50,7 +51,7 @@ pub enum BronzeKey {
         /// Day.
         date: Day,
     },
-    /// `bronze/fills/<source>/<date>.json`: off-chain prices fetched later.
+    /// `bronze/fills/<source>/<date>.json`: off-chain prices fetched later; a later fill adds to it.
     Fill {
         /// Source, such as `defillama`.
         source: String,
@@ -131,6 +132,26 @@ pub fn blocks_prefix(chain: &str) -> Path {
 /// Prefix of a chain's audits.
 pub fn audits_prefix(chain: &str) -> Path {
     Path::from_iter([BRONZE, "audits", chain])
+}
+
+/// Prefix of a chain's price books.
+pub fn prices_prefix(chain: &str) -> Path {
+    Path::from_iter([BRONZE, "prices", chain])
+}
+
+/// Prefix of the off-chain prices of a service.
+pub fn fills_prefix(service: &str) -> Path {
+    Path::from_iter([BRONZE, "fills", service])
+}
+
+/// The prices that a month of silver lacks: `checks/silver/missing_prices/<YYYY-MM>.json`.
+pub fn missing_prices(month: &str) -> Path {
+    Path::from_iter(["checks", "silver", "missing_prices", &format!("{month}.json")])
+}
+
+/// What became of a chain's price book on a day: `state/ledger/prices/<chain>/<date>.json`.
+pub fn prices_ledger(chain: &str, date: Day) -> Path {
+    Path::from_iter(["state", "ledger", "prices", chain, &format!("{date}.json")])
 }
 
 /// One month of a silver table: `silver/<table>/month=<YYYY-MM>/part.parquet`.

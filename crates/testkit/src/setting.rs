@@ -1,5 +1,6 @@
 //! What a stage needs on disk before it can run: registry, endpoints, run file, in a directory of their own.
 
+use crate::feed::Feed;
 use alloy_primitives::Address;
 use std::fmt::Write as _;
 use std::io;
@@ -12,6 +13,8 @@ pub struct Setting {
     directory: TempDir,
     chains: String,
     csus: String,
+    feeds: String,
+    names: String,
     numbers: u32,
 }
 
@@ -42,7 +45,8 @@ impl Setting {
     /// When no temporary directory is to be had.
     pub fn new() -> io::Result<Self> {
         let directory = tempfile::Builder::new().prefix("lendlake-test-").tempdir()?;
-        Ok(Self { directory, chains: String::new(), csus: String::new(), numbers: 0 })
+        let empty = String::new;
+        Ok(Self { directory, chains: empty(), csus: empty(), feeds: empty(), names: empty(), numbers: 0 })
     }
 
     /// The setting with a chain, final after 64 blocks and with Multicall3 from its first block on.
@@ -69,6 +73,40 @@ impl Setting {
              market = \"{csu}\"\nentry_role = \"pool_addresses_provider\"\nentry = \"{provider}\"\n\
              deployed_block = 0\nverified = \"no\"\nsource = \"simulated\"\n\n",
             self.numbers,
+        );
+        debug_assert!(row.is_ok(), "writing to a string does not fail");
+        self
+    }
+
+    /// The setting with a Chainlink feed of a chain that prices these tokens in `quote`: `USD` or a token.
+    #[must_use]
+    pub fn with_feed(
+        mut self,
+        chain: &str,
+        feed: &Feed,
+        tokens: &[Address],
+        quote: &str,
+        heartbeat: u32,
+    ) -> Self {
+        let tokens: Vec<String> = tokens.iter().map(|token| format!("\"{token}\"")).collect();
+        let row = write!(
+            self.feeds,
+            "[[feed]]\nchain = \"{chain}\"\naddress = \"{}\"\ndescription = \"{}\"\ntokens = [{}]\nquote = \"{quote}\"\n\
+             heartbeat_s = {heartbeat}\nsource = \"simulated\"\n\n",
+            feed.address,
+            feed.description,
+            tokens.join(", "),
+        );
+        debug_assert!(row.is_ok(), "writing to a string does not fail");
+        self
+    }
+
+    /// The setting with DefiLlama's name of a chain.
+    #[must_use]
+    pub fn with_defillama_name(mut self, chain: &str, name: &str) -> Self {
+        let row = write!(
+            self.names,
+            "[[name]]\nservice = \"defillama\"\nchain = \"{chain}\"\nname = \"{name}\"\nsource = \"simulated\"\n\n"
         );
         debug_assert!(row.is_ok(), "writing to a string does not fail");
         self
@@ -115,6 +153,8 @@ impl Setting {
         std::fs::write(registry.join("chains.toml"), &self.chains)?;
         std::fs::write(registry.join("csus/aave_v3.toml"), &self.csus)?;
         std::fs::write(registry.join("tokens.toml"), "")?;
+        std::fs::write(registry.join("feeds.toml"), &self.feeds)?;
+        std::fs::write(registry.join("fills.toml"), &self.names)?;
         std::fs::write(registry.join("providers.toml"), "")?;
         let file = self.path().join("run.toml");
         let text = format!(
