@@ -182,8 +182,6 @@ impl EventBlock {
 pub struct PricesDay {
     /// The block.
     pub block: Header,
-    /// Its calls.
-    pub calls: Calls,
     /// What the feeds of the registry answered that were asked.
     pub feeds: Vec<FeedReading>,
 }
@@ -577,7 +575,7 @@ fn price_book(
         return Err(Flaw::OtherBlocks { path: path.to_owned(), why });
     }
     let feeds = chainlink::readings(expected.registry.feeds(&key.0), &Answers::new(&reads.calls));
-    Ok(PricesDay { block: reads.block, calls: Calls::of(&reads.calls), feeds })
+    Ok(PricesDay { block: reads.block, feeds })
 }
 
 fn fill(expected: Expected<'_>, (source, date): &NameAndDay, bytes: &[u8]) -> Result<Fill, Flaw> {
