@@ -29,7 +29,8 @@ enum Command {
     /// lake has of it for the CSUs of the run's registry, so runs that share a lake do not undo each other. The same
     /// lake, registry and run give the same bytes; a file is written only when its bytes differ.
     ///
-    /// A gap is never a zero: the coverage table says of every CSU, day and dataset what became of it and why.
+    /// A gap is never a zero: the coverage table says of every CSU, day and dataset what became of it and why, and
+    /// missing-prices lists the amounts that have no price.
     #[command(after_long_help = "\
 Exit codes:
   0  everything of the run is there, or cannot be (not deployed, retired, no block, unsupported)
