@@ -5,24 +5,26 @@
 //! reason. Whom to ask first is [`route`]'s word; log scans are in [`scan`](crate::rpc::scan), second opinions in
 //! [`trust`](crate::rpc::trust).
 
+mod blocks;
+mod error;
+
 use crate::rpc::classify::Verdict;
 use crate::rpc::endpoint::{Endpoint, Refusal, is_passing};
 use crate::rpc::journal::Journal;
-use crate::rpc::providers::{LeftOut, Providers};
-use crate::rpc::recording::{Recorder, RecordingError};
+use crate::rpc::providers::Providers;
+use crate::rpc::recording::Recorder;
 use crate::rpc::route::{self, Task};
 use crate::rpc::tally::{Asked, Purpose};
 use lake::bronze::Header;
 use lake::registry::Chain;
-use lake::status::Reason;
-use lake::{Address, B256, Bytes, Lake};
-use serde::Deserialize;
+use lake::{Address, Bytes, Lake};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+pub use error::PoolError;
 
 /// Headers kept in memory, a chain.
 const HEADERS_KEPT: u64 = 20_000;
@@ -30,119 +32,6 @@ const HEADERS_KEPT: u64 = 20_000;
 /// endpoints that had answered before.
 pub(crate) const RESTS: [Duration; 3] =
     [Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(120)];
-
-/// Why a chain gave no answer.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum PoolError {
-    /// There is nobody to ask.
-    #[error("chain {chain} has no endpoint{}", left_out_text(left_out))]
-    NoEndpoint {
-        /// Chain.
-        chain: String,
-        /// Rows whose variable is not set.
-        left_out: Vec<LeftOut>,
-    },
-    /// Endpoints answer, but serve other chains.
-    #[error(
-        "chain {chain} has no endpoint that serves it{}\nhint: mend `url` or `chain` in the providers file",
-        lines(refusals)
-    )]
-    WrongChain {
-        /// Chain.
-        chain: String,
-        /// What each said.
-        refusals: Vec<Refusal>,
-    },
-    /// The contract's own answer.
-    #[error("the call reverted")]
-    Revert(Bytes),
-    /// Everyone who could be asked said no.
-    #[error("{method} on {chain}: no endpoint gave a usable answer{}", lines(refusals))]
-    Refused {
-        /// Chain.
-        chain: String,
-        /// Method, with what it was about.
-        method: String,
-        /// What each said.
-        refusals: Vec<Refusal>,
-    },
-    /// The endpoint wants a smaller batch.
-    #[error("the batch is too large for the node\n  {refusal}")]
-    SmallerBatch {
-        /// What it said.
-        refusal: Refusal,
-    },
-    /// A recording cannot be read.
-    #[error("the endpoint's recording cannot be used\n  {why}")]
-    Recording {
-        /// Why.
-        why: String,
-    },
-}
-
-impl From<RecordingError> for PoolError {
-    fn from(error: RecordingError) -> Self {
-        Self::Recording { why: error.to_string() }
-    }
-}
-
-impl PoolError {
-    /// Whether a person must change something before it can work: no other run will fare better.
-    pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::NoEndpoint { .. } | Self::WrongChain { .. } | Self::Recording { .. })
-    }
-
-    /// The word for the ledger.
-    pub fn reason(&self) -> Reason {
-        match self {
-            Self::NoEndpoint { .. } | Self::Recording { .. } => Reason::Unreachable,
-            Self::WrongChain { .. } => Reason::WrongChain,
-            Self::Revert(_) => Reason::CallFailed,
-            Self::SmallerBatch { .. } => Reason::Unreachable,
-            Self::Refused { refusals, .. } => {
-                let all = |test: fn(&Verdict) -> bool| refusals.iter().all(|refusal| test(&refusal.verdict));
-                let any = |test: fn(&Verdict) -> bool| refusals.iter().any(|refusal| test(&refusal.verdict));
-                if any(|v| matches!(v, Verdict::NotRecorded)) {
-                    Reason::NotRecorded
-                } else if any(|v| matches!(v, Verdict::BadAnswer)) {
-                    Reason::BadAnswer
-                } else if all(|v| matches!(v, Verdict::NoArchive)) {
-                    Reason::NoArchive
-                } else if all(is_spent) {
-                    Reason::Budget
-                } else if all(|v| matches!(v, Verdict::TooFast { .. }) || is_spent(v)) {
-                    Reason::RateLimited
-                } else {
-                    Reason::Unreachable
-                }
-            }
-        }
-    }
-}
-
-fn left_out_text(left_out: &[LeftOut]) -> String {
-    match left_out {
-        [] => "\nhint: add an [[endpoint]] for it to the providers file".to_owned(),
-        rows => {
-            let names: BTreeSet<_> = rows.iter().map(|row| row.variable.as_str()).collect();
-            let names: Vec<_> = names.into_iter().collect();
-            format!(
-                " whose key is set\nhint: set {} to a key, for example: export {}=...",
-                names.join(" or "),
-                names[0]
-            )
-        }
-    }
-}
-
-fn lines(items: &[impl std::fmt::Display]) -> String {
-    items.iter().fold(String::new(), |mut text, item| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "\n  {item}");
-        text
-    })
-}
 
 /// A question to a chain.
 #[derive(Debug, Clone)]
@@ -403,67 +292,6 @@ impl Pool {
         refusals.iter().any(|refusal| passes(&refusal.verdict) && has_answered(&refusal.label))
     }
 
-    /// The header of a block. Asked for once, however many wait for it.
-    ///
-    /// # Errors
-    /// [`PoolError`], also when no endpoint has the block.
-    pub async fn header(&self, purpose: Purpose, number: u64) -> Result<Header, PoolError> {
-        let ask = async {
-            let read = |answer: Value| match read_as::<Option<RpcHeader>>(answer)? {
-                Some(header) if header.number == number => Ok(Header::from(header)),
-                Some(header) => Err(format!("answered block {} when asked for {number}", header.number)),
-                None => Err(format!("has no block {number}")),
-            };
-            let params = json!([format!("{number:#x}"), false]);
-            let question = Question { purpose, method: "eth_getBlockByNumber", params, block: Some(number) };
-            self.ask(&question, read).await.map(|(header, _)| header)
-        };
-        self.headers.try_get_with(number, ask).await.map_err(|error: Arc<PoolError>| PoolError::clone(&error))
-    }
-
-    /// The last final block: that of the `finalized` tag, or where no endpoint knows the tag, the block so many behind
-    /// the head. One that lags is passed over: the next is asked until one has got to the time `until` (Unix seconds), and
-    /// where none has, the latest that was met is taken.
-    ///
-    /// # Errors
-    /// [`PoolError`].
-    pub async fn finalized(&self, blocks_behind_head: u64, until: i64) -> Result<Header, PoolError> {
-        match self.latest_by_tag("finalized", until).await {
-            Err(PoolError::Refused { refusals, .. })
-                if refusals.iter().any(|refusal| does_not_know_tag(&refusal.verdict)) =>
-            {
-                let head = self.latest_by_tag("latest", until).await?;
-                self.header(Purpose::Identity, head.number.saturating_sub(blocks_behind_head)).await
-            }
-            outcome => outcome,
-        }
-    }
-
-    /// The block of a tag by the first endpoint that has got to a time, or the latest of all of them.
-    async fn latest_by_tag(&self, tag: &'static str, until: i64) -> Result<Header, PoolError> {
-        let latest: Mutex<Option<Header>> = Mutex::default();
-        let read = |answer: Value| {
-            let header = read_as::<Option<RpcHeader>>(answer)?;
-            let header = header.map(Header::from).ok_or_else(|| format!("has no {tag} block"))?;
-            if i64::try_from(header.timestamp).unwrap_or(i64::MAX) >= until {
-                return Ok(header);
-            }
-            let mut latest = latest.lock().unwrap_or_else(PoisonError::into_inner);
-            if latest.is_none_or(|known| known.number < header.number) {
-                *latest = Some(header);
-            }
-            Err(format!("has got to {tag} block {} only", header.number))
-        };
-        let (purpose, params) = (Purpose::Identity, json!([tag, false]));
-        let question = Question { purpose, method: "eth_getBlockByNumber", params, block: None };
-        let asked = self.ask(&question, read).await;
-        let latest = *latest.lock().unwrap_or_else(PoisonError::into_inner);
-        match (asked, latest) {
-            (Ok((header, _)), _) | (Err(_), Some(header)) => Ok(header),
-            (Err(error), None) => Err(error),
-        }
-    }
-
     /// The return data of a view call at a block, as `read` makes of it.
     ///
     /// # Errors
@@ -540,17 +368,6 @@ async fn batched(
     Ok(answers)
 }
 
-/// Whether a key's quota is spent, by our count or by the endpoint's word.
-fn is_spent(verdict: &Verdict) -> bool {
-    matches!(verdict, Verdict::MonthSpent | Verdict::Park { .. })
-}
-
-/// Whether a refusal of a block tag may mean that the node does not know the word.
-fn does_not_know_tag(verdict: &Verdict) -> bool {
-    use Verdict::{BadAnswer, Elsewhere, Fatal, NotYet, Unknown};
-    matches!(verdict, Elsewhere | BadAnswer | Fatal | NotYet | Unknown)
-}
-
 pub(crate) fn bad_answer(endpoint: &Endpoint, text: String) -> Refusal {
     Refusal { label: endpoint.label().to_owned(), verdict: Verdict::BadAnswer, text }
 }
@@ -558,45 +375,4 @@ pub(crate) fn bad_answer(endpoint: &Endpoint, text: String) -> Refusal {
 /// A result as a method's type, or what is wrong with it.
 pub(crate) fn read_as<R: DeserializeOwned>(answer: Value) -> Result<R, String> {
     serde_json::from_value(answer).map_err(|error| format!("its answer cannot be read: {error}"))
-}
-
-/// The fields of an RPC block that are kept.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RpcHeader {
-    #[serde(with = "alloy_serde::quantity")]
-    number: u64,
-    hash: B256,
-    parent_hash: B256,
-    #[serde(with = "alloy_serde::quantity")]
-    timestamp: u64,
-}
-
-impl From<RpcHeader> for Header {
-    fn from(header: RpcHeader) -> Self {
-        let RpcHeader { number, hash, parent_hash, timestamp } = header;
-        Self { number, hash, parent_hash, timestamp }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_chain_without_keys_says_which_variable_to_set() {
-        let row = |variable: &str| LeftOut {
-            label: "a".into(),
-            chain: "ethereum".into(),
-            variable: variable.into(),
-        };
-        let error = PoolError::NoEndpoint {
-            chain: "ethereum".into(),
-            left_out: vec![row("ALCHEMY_KEY_1"), row("INFURA_KEY_1")],
-        };
-        assert_eq!(
-            error.to_string(),
-            "chain ethereum has no endpoint whose key is set\nhint: set ALCHEMY_KEY_1 or INFURA_KEY_1 to a key, for example: export ALCHEMY_KEY_1=..."
-        );
-    }
 }

@@ -1,0 +1,138 @@
+//! Whether an endpoint holds the logs of a day: it must show one that the contracts' state, or a header, says is there.
+
+use crate::rpc::classify::Verdict;
+use crate::rpc::endpoint::{Endpoint, Refusal};
+use crate::rpc::pool::{Pool, PoolError, Question, RESTS, bad_answer, read_as};
+use crate::rpc::tally::Purpose;
+use lake::Bytes;
+use lake::bronze::{LogFilter, RawLog};
+use lake::span::BlockSpan;
+use serde::Deserialize;
+use serde_json::json;
+use std::collections::BTreeSet;
+
+impl Pool {
+    /// Asks each endpoint of a scan for logs that must exist in `span`. Those that do not have them are not asked again in
+    /// this run. Returns whether all had them.
+    ///
+    /// # Errors
+    /// [`PoolError`] when an endpoint gives no answer: nothing is shown then, for or against it.
+    pub async fn have_logs(
+        &self,
+        labels: &BTreeSet<String>,
+        filter: &LogFilter,
+        span: BlockSpan,
+    ) -> Result<bool, PoolError> {
+        let mut all_have = true;
+        for endpoint in self.endpoints.iter().filter(|endpoint| labels.contains(endpoint.label())) {
+            let refusal = match self.patiently(endpoint, filter, span).await {
+                Ok(logs) if !logs.is_empty() => continue,
+                Ok(_) => {
+                    let contract = filter.addresses.first().copied().unwrap_or_default();
+                    let text = format!(
+                        "answers that blocks {span} hold no log of {contract:#x}, yet the contract's state says that it \
+                         was touched then: it does not hold these logs"
+                    );
+                    bad_answer(endpoint, text)
+                }
+                Err(refusal) if refusal.verdict == Verdict::BadAnswer => refusal,
+                Err(refusal) => {
+                    let (chain, method) = (self.chain().to_owned(), format!("eth_getLogs of blocks {span}"));
+                    return Err(PoolError::Refused { chain, method, refusals: vec![refusal] });
+                }
+            };
+            all_have = false;
+            self.distrust(refusal).await;
+        }
+        Ok(all_have)
+    }
+
+    /// The logs of a witness by one endpoint, asked again after rests as long as only passing faults are in the way.
+    async fn patiently(
+        &self,
+        endpoint: &Endpoint,
+        filter: &LogFilter,
+        span: BlockSpan,
+    ) -> Result<Vec<RawLog>, Refusal> {
+        for rest in RESTS {
+            match self.logs_by(endpoint, Purpose::Witness, filter, span).await {
+                Err(refusal) if self.may_pass(std::slice::from_ref(&refusal)) => {
+                    tokio::time::sleep(rest).await;
+                }
+                outcome => return outcome,
+            }
+        }
+        self.logs_by(endpoint, Purpose::Witness, filter, span).await
+    }
+
+    /// A block of the span that holds at least one log, by the word of its header: the first of the span's first, middle
+    /// and last block whose bloom filter is neither empty nor full. Nodes that have dropped a block's logs still have its
+    /// header.
+    ///
+    /// # Errors
+    /// [`PoolError`].
+    pub async fn block_with_logs(&self, span: BlockSpan) -> Result<Option<BlockSpan>, PoolError> {
+        let middle = span.first() + (span.last() - span.first()) / 2;
+        for number in [span.first(), middle, span.last()] {
+            let question = Question {
+                purpose: Purpose::Witness,
+                method: "eth_getBlockByNumber",
+                params: json!([format!("{number:#x}"), false]),
+                block: Some(number),
+            };
+            let read =
+                |answer| read_as::<Option<Blooming>>(answer)?.ok_or_else(|| format!("has no block {number}"));
+            let (header, _) = self.ask(&question, read).await?;
+            let bits: u32 = header.logs_bloom.iter().map(|byte| byte.count_ones()).sum();
+            if bits > 0 && bits < 8 * 256 {
+                return Ok(BlockSpan::new(number, number).ok());
+            }
+        }
+        Ok(None)
+    }
+
+    /// Asks each endpoint of a scan for all logs of a block that has some. Those that answer with none are not asked again
+    /// in this run. Returns whether all showed logs; one that refuses such a question shows nothing, for or against it.
+    pub async fn show_any_log(&self, labels: &BTreeSet<String>, block: BlockSpan) -> AnyLog {
+        let mut shown = AnyLog::Shown;
+        let number = format!("{:#x}", block.first());
+        let params = json!([{ "fromBlock": number, "toBlock": number }]);
+        for endpoint in self.endpoints.iter().filter(|endpoint| labels.contains(endpoint.label())) {
+            let answer = endpoint.request(Purpose::Witness, "eth_getLogs", &params).await;
+            match answer.map(read_as::<Vec<RawLog>>) {
+                Ok(Ok(logs)) if !logs.is_empty() => {}
+                Ok(Ok(_)) => {
+                    let text = format!(
+                        "answers that block {} holds no log at all, yet its header says that it does: it does not hold \
+                         these logs",
+                        block.first()
+                    );
+                    self.distrust(bad_answer(endpoint, text)).await;
+                    shown = AnyLog::Caught;
+                }
+                Ok(Err(_)) | Err(_) if shown == AnyLog::Shown => shown = AnyLog::Unknown,
+                Ok(Err(_)) | Err(_) => {}
+            }
+        }
+        shown
+    }
+}
+
+/// What endpoints showed of a block that holds logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnyLog {
+    /// Each showed some.
+    Shown,
+    /// At least one did not say.
+    Unknown,
+    /// At least one showed none.
+    Caught,
+}
+
+/// A header's part that tells of logs (Ethereum yellow paper, 4.4.3).
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Blooming {
+    #[serde(default)]
+    logs_bloom: Bytes,
+}
