@@ -19,6 +19,23 @@ use tables::{Asks, Of, Row, Sign};
 /// No endpoint is waited for longer than this, whatever it asks for.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
+/// Whether an error is a fault of the way to the endpoint, be it the network, a gateway or a node that is not well, and no
+/// answer to what was asked. `verdict` is what [`verdict`] made of it.
+pub fn is_fault(error: &TransportError, verdict: &Verdict) -> bool {
+    let of_gateway = || match error {
+        RpcError::Transport(TransportErrorKind::Custom(custom)) => {
+            matches!(custom.downcast_ref(), Some(WireError::Http { .. }))
+        }
+        _ => false,
+    };
+    match verdict {
+        Verdict::Again | Verdict::Unknown | Verdict::BadAnswer => true,
+        // A gateway gives up on anything; a node that says so has looked at the question.
+        Verdict::TookTooLong => of_gateway(),
+        _ => false,
+    }
+}
+
 /// What to do about a refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {

@@ -10,7 +10,9 @@ mod error;
 
 use crate::rpc::classify::Verdict;
 use crate::rpc::endpoint::{Endpoint, Refusal, is_passing};
+use crate::rpc::hedge::Hedges;
 use crate::rpc::journal::Journal;
+use crate::rpc::patience::{Patience, SHORTEST_REST, may_pass};
 use crate::rpc::providers::Providers;
 use crate::rpc::recording::Recorder;
 use crate::rpc::route::{self, Task};
@@ -22,17 +24,11 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 pub use error::PoolError;
 
 /// Headers kept in memory, a chain.
 const HEADERS_KEPT: u64 = 20_000;
-/// How long to rest before everyone is asked once more, when all that stood against an answer were passing faults of
-/// endpoints that had answered before.
-pub(crate) const RESTS: [Duration; 3] =
-    [Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(120)];
-
 /// A question to a chain.
 #[derive(Debug, Clone)]
 pub struct Question {
@@ -52,6 +48,7 @@ pub struct Pool {
     pub(crate) endpoints: Vec<Arc<Endpoint>>,
     distrusted: Mutex<Vec<Refusal>>,
     headers: moka::future::Cache<u64, Header>,
+    pub(crate) hedges: Hedges,
     journal: Mutex<Option<Arc<Journal>>>,
     /// Endpoints that were left out after being asked for their chain id, and why.
     pub rejected: Vec<Refusal>,
@@ -84,6 +81,7 @@ impl Pool {
             endpoints: Vec::new(),
             distrusted: Mutex::default(),
             headers: moka::future::Cache::new(HEADERS_KEPT),
+            hedges: Hedges::default(),
             journal: Mutex::default(),
             rejected: Vec::new(),
         };
@@ -98,7 +96,8 @@ impl Pool {
         let may_pass = |id: &Result<Value, Refusal>| id.as_ref().is_err_and(|why| is_passing(&why.verdict));
         if ids.iter().all(Result::is_err) && ids.iter().any(may_pass) {
             // Nobody at all: that may be a bad moment, and giving up now gives up the whole run.
-            tokio::time::sleep(RESTS[0]).await;
+            tokio::time::sleep(SHORTEST_REST).await;
+            endpoints.iter().for_each(|endpoint| endpoint.forgive());
             ids = all_ids().await;
         }
         for (endpoint, id) in endpoints.iter().zip(ids) {
@@ -106,6 +105,7 @@ impl Pool {
                 .and_then(|id| read_as::<alloy_primitives::U64>(id).map_err(|why| bad_answer(endpoint, why)))
             {
                 Ok(id) if id == alloy_primitives::U64::from(chain.chain_id) => {
+                    endpoint.serves(json!(id));
                     pool.endpoints.push(Arc::clone(endpoint));
                 }
                 Ok(id) => {
@@ -222,7 +222,8 @@ impl Pool {
             async move { endpoint.request(purpose, method, params).await }
         };
         let read = |answer: &Value| read(answer.clone());
-        let (read, answer, label) = self.first_accepted(method, *block, ask, read).await?;
+        let task = Task::Request { method, block: *block };
+        let (read, answer, label) = self.first_accepted((*purpose, task), ask, read).await?;
         if let Some(journal) = journal
             && let Err(error) = journal.keep_answer(method, params, &label, &answer).await
         {
@@ -234,30 +235,42 @@ impl Pool {
     /// Goes from endpoint to endpoint, and rests where only passing faults were in the way.
     async fn first_accepted<A, T, F>(
         &self,
-        method: &'static str,
-        block: Option<u64>,
+        (purpose, task): (Purpose, Task<'_>),
         ask: impl Fn(&Arc<Endpoint>) -> F,
         read: impl Fn(&A) -> Result<T, String>,
     ) -> Result<(T, A, String), PoolError>
     where
         F: Future<Output = Result<A, Refusal>>,
     {
-        let mut rests = RESTS.iter();
+        let is_good = |answer: &Result<A, Refusal>| match answer {
+            Ok(answer) => read(answer).is_ok(),
+            Err(refusal) => matches!(refusal.verdict, Verdict::Revert(_)),
+        };
+        let (method, block) = task.about();
+        let mut patience = Patience::default();
+        let mut refusals = self.distrusted();
         loop {
-            let mut refusals = self.distrusted();
-            for endpoint in self.candidates(&Task::Request { method, block }) {
-                match ask(endpoint).await {
-                    Ok(answer) => match read(&answer) {
+            for endpoint in self.candidates(&task) {
+                if refusals.iter().any(|refusal| refusal.label == endpoint.label()) {
+                    continue;
+                }
+                if let Err(refusal) = patience.admit(endpoint, purpose) {
+                    refusals.push(refusal);
+                    continue;
+                }
+                let asked = self.in_good_time(&task, endpoint, &ask, &is_good, &mut refusals).await;
+                match asked {
+                    (endpoint, Ok(answer)) => match read(&answer) {
                         Ok(read) => return Ok((read, answer, endpoint.label().to_owned())),
                         Err(why) => refusals.push(bad_answer(endpoint, why)),
                     },
-                    Err(Refusal { verdict: Verdict::Revert(data), .. }) => {
+                    (_, Err(Refusal { verdict: Verdict::Revert(data), .. })) => {
                         return Err(PoolError::Revert(data));
                     }
-                    Err(refusal) if matches!(refusal.verdict, Verdict::SmallerBatch { .. }) => {
+                    (_, Err(refusal)) if matches!(refusal.verdict, Verdict::SmallerBatch { .. }) => {
                         return Err(PoolError::SmallerBatch { refusal });
                     }
-                    Err(refusal) => {
+                    (endpoint, Err(refusal)) => {
                         // One may be slow, two are not.
                         let too_long = |refusal: &Refusal| refusal.verdict == Verdict::TookTooLong;
                         if too_long(&refusal) && refusals.iter().any(too_long) {
@@ -273,23 +286,17 @@ impl Pool {
             if let Some(slow) = refusals.iter().position(|refusal| refusal.verdict == Verdict::TookTooLong) {
                 return Err(PoolError::SmallerBatch { refusal: refusals.swap_remove(slow) });
             }
-            match rests.next() {
-                Some(rest) if self.may_pass(&refusals) => tokio::time::sleep(*rest).await,
-                _ => {
+            match self.rest(&refusals, &mut patience) {
+                Some(rest) => {
+                    tokio::time::sleep(rest).await;
+                    refusals.retain(|refusal| !may_pass(refusal));
+                }
+                None => {
                     let (chain, method) = (self.chain.clone(), method.to_owned());
                     return Err(PoolError::Refused { chain, method, refusals });
                 }
             }
         }
-    }
-
-    /// Whether another round may fare better: a refusal was a passing fault of an endpoint that has answered before.
-    pub(crate) fn may_pass(&self, refusals: &[Refusal]) -> bool {
-        let has_answered = |label: &str| {
-            self.endpoints.iter().any(|endpoint| endpoint.label() == label && endpoint.has_answered())
-        };
-        let passes = |verdict: &Verdict| is_passing(verdict) || *verdict == Verdict::TookTooLong;
-        refusals.iter().any(|refusal| passes(&refusal.verdict) && has_answered(&refusal.label))
     }
 
     /// The return data of a view call at a block, as `read` makes of it.
@@ -331,7 +338,8 @@ impl Pool {
             };
             answers.iter().map(read).collect::<Result<Vec<_>, String>>()
         };
-        let (answers, _, label) = self.first_accepted("eth_call", Some(block), ask, read).await?;
+        let task = Task::Batch { method: "eth_call", block: Some(block) };
+        let (answers, _, label) = self.first_accepted((purpose, task), ask, read).await?;
         Ok((answers, label))
     }
 }

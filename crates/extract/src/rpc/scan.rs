@@ -6,7 +6,8 @@
 use crate::rpc::classify::{self, Verdict};
 use crate::rpc::endpoint::{Endpoint, Refusal};
 use crate::rpc::journal::{Accepted, digest_of};
-use crate::rpc::pool::{Pool, PoolError, RESTS, bad_answer, read_as};
+use crate::rpc::patience::{Patience, may_pass};
+use crate::rpc::pool::{Pool, PoolError, bad_answer, read_as};
 use crate::rpc::route::Task;
 use crate::rpc::tally::Purpose;
 use futures::future::BoxFuture;
@@ -126,11 +127,10 @@ impl Pool {
             while scan.failure.is_none() && under_way.len() < at_once.max(1) {
                 let Some(mut window) = waiting.pop_front() else { break };
                 let Some(endpoint) = self.next_for(&key, &window) else {
-                    match RESTS.get(window.rests).filter(|_| self.may_pass(&window.passed_over)) {
+                    match self.rest(&window.passed_over, &mut window.patience) {
                         Some(rest) => {
-                            window.rests += 1;
-                            window.passed_over.clear();
-                            under_way.push(tokio::time::sleep(*rest).map(|()| Step::Rested(window)).boxed());
+                            window.passed_over.retain(|refusal| !may_pass(refusal));
+                            under_way.push(tokio::time::sleep(rest).map(|()| Step::Rested(window)).boxed());
                         }
                         None => scan.failure = Some(self.refused_scan(window)),
                     }
@@ -139,6 +139,11 @@ impl Pool {
                 let width = endpoint.log_window(&key);
                 if window.span.count() > width {
                     window.cut(width, &mut waiting);
+                    continue;
+                }
+                window.join(width, &mut waiting);
+                if let Err(refusal) = window.patience.admit(&endpoint, Purpose::Scan) {
+                    window.pass_over(refusal, &mut waiting);
                     continue;
                 }
                 under_way.push(self.one_window(window, endpoint, filter, &key, &hashes).boxed());
@@ -245,22 +250,43 @@ impl Hashes {
 struct Window {
     span: BlockSpan,
     passed_over: Vec<Refusal>,
-    rests: usize,
+    patience: Patience,
 }
 
 impl Window {
     fn new(span: BlockSpan) -> Self {
-        Self { span, passed_over: Vec::new(), rests: 0 }
+        Self { span, passed_over: Vec::new(), patience: Patience::default() }
     }
 
     /// Puts its pieces of at most so many blocks to the front, in order, so that the scan runs through the day and not
     /// about it.
     fn cut(self, width: u64, waiting: &mut VecDeque<Window>) {
         let pieces = self.span.windows(width);
-        let pieces =
-            pieces.map(|span| Window { span, passed_over: self.passed_over.clone(), rests: self.rests });
+        let pieces = pieces.map(|span| Window {
+            span,
+            passed_over: self.passed_over.clone(),
+            patience: self.patience.clone(),
+        });
         for (index, piece) in pieces.enumerate() {
             waiting.insert(index, piece);
+        }
+    }
+
+    /// Takes in what comes right after it, up to so many blocks in all, if the same endpoints are still to be asked for
+    /// that: it may have been cut for one that takes less than the one that is asked now.
+    fn join(&mut self, width: u64, waiting: &mut VecDeque<Window>) {
+        while let Some(next) = waiting.front() {
+            let are_neighbours = next.span.first() == self.span.last() + 1
+                && self.span.count() + next.span.count() <= width
+                && next.passed_over.is_empty()
+                && self.passed_over.is_empty();
+            let Some(span) =
+                BlockSpan::new(self.span.first(), next.span.last()).ok().filter(|_| are_neighbours)
+            else {
+                return;
+            };
+            self.span = span;
+            waiting.pop_front();
         }
     }
 

@@ -2,7 +2,8 @@
 
 use crate::rpc::classify::Verdict;
 use crate::rpc::endpoint::{Endpoint, Refusal};
-use crate::rpc::pool::{Pool, PoolError, Question, RESTS, bad_answer, read_as};
+use crate::rpc::patience::Patience;
+use crate::rpc::pool::{Pool, PoolError, Question, bad_answer, read_as};
 use crate::rpc::tally::Purpose;
 use lake::Bytes;
 use lake::bronze::{LogFilter, RawLog};
@@ -54,15 +55,20 @@ impl Pool {
         filter: &LogFilter,
         span: BlockSpan,
     ) -> Result<Vec<RawLog>, Refusal> {
-        for rest in RESTS {
-            match self.logs_by(endpoint, Purpose::Witness, filter, span).await {
-                Err(refusal) if self.may_pass(std::slice::from_ref(&refusal)) => {
-                    tokio::time::sleep(rest).await;
-                }
-                outcome => return outcome,
+        let mut patience = Patience::default();
+        loop {
+            let refusal = match patience.admit(endpoint, Purpose::Witness) {
+                Err(refusal) => refusal,
+                Ok(()) => match self.logs_by(endpoint, Purpose::Witness, filter, span).await {
+                    Err(refusal) => refusal,
+                    answered => return answered,
+                },
+            };
+            match self.rest(std::slice::from_ref(&refusal), &mut patience) {
+                Some(rest) => tokio::time::sleep(rest).await,
+                None => return Err(refusal),
             }
         }
-        self.logs_by(endpoint, Purpose::Witness, filter, span).await
     }
 
     /// A block of the span that holds at least one log, by the word of its header: the first of the span's first, middle
