@@ -23,6 +23,8 @@ mod retries;
 pub mod route;
 pub mod scan;
 pub mod secret;
+#[cfg(test)]
+mod simulated;
 pub mod tally;
 pub mod trust;
 pub mod wire;

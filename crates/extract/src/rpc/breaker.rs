@@ -53,11 +53,6 @@ impl Default for State {
 }
 
 impl Breaker {
-    /// Whether it is at rest, whatever is left of it.
-    pub(crate) fn is_open(&self) -> bool {
-        self.state().rests_until.is_some()
-    }
-
     /// How long to wait until it may be asked; nothing when it may be asked now, if only whether it is back.
     pub(crate) fn wait(&self) -> Duration {
         let state = self.state();
@@ -174,17 +169,17 @@ mod tests {
             lose(&breaker, 1);
             (0..4).for_each(|_| breaker.record(false));
         }
-        assert!(!breaker.is_open(), "one of five is under twenty of eighty");
+        assert!(breaker.wait().is_zero(), "one of five is under twenty of eighty");
         lose(&breaker, 4);
         breaker.record(false);
         lose(&breaker, 4);
-        assert!(breaker.is_open(), "sixteen before and the rest of these make twenty of eighty");
+        assert!(!breaker.wait().is_zero(), "sixteen before and the rest of these make twenty of eighty");
 
         let breaker = Breaker::default();
         lose(&breaker, 4);
         breaker.record(false);
         lose(&breaker, 4);
-        assert!(!breaker.is_open());
+        assert!(breaker.wait().is_zero());
         lose(&breaker, 1);
         assert_eq!(breaker.pass().err(), Some(FIRST_REST));
     }

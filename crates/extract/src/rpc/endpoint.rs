@@ -131,7 +131,7 @@ impl Endpoint {
 
     /// Whether it is not asked at present: it lost too many requests, its quota is spent, or its key is not accepted.
     pub fn is_down(&self) -> bool {
-        self.retirement().is_some() || self.breaker.is_open()
+        self.is_retired() || self.is_resting()
     }
 
     /// Whether it is not asked any more, or not before its quota is filled again.
@@ -144,7 +144,8 @@ impl Endpoint {
         *lock(&self.last_answer)
     }
 
-    /// Whether its rest is not over: a request would not be sent.
+    /// Whether its rest is not over: a request would not be sent. Once it is over, it is asked in its turn again, if only to
+    /// see that it is back.
     pub fn is_resting(&self) -> bool {
         !self.breaker.wait().is_zero()
     }
@@ -445,7 +446,7 @@ impl Endpoint {
         let _under_way = UnderWay::begin(&self.under_way);
         self.retries.sent();
         once.retry(backoff)
-            .when(|refusal| is_passing(&refusal.verdict) && !self.breaker.is_open())
+            .when(|refusal| is_passing(&refusal.verdict) && !self.is_resting())
             .adjust(|refusal, planned| {
                 // One that is planned takes place: the right to it is taken here.
                 let planned = planned.filter(|_| self.take_retry(purpose).is_ok())?;

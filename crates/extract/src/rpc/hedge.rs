@@ -173,3 +173,105 @@ impl Pool {
         self.candidates(task).into_iter().filter(|_| is_late).find(is_fit)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rpc::budget::{Purse, Tariff};
+    use crate::rpc::clock::Clock;
+    use crate::rpc::providers::{Providers, Reach};
+    use crate::rpc::simulated::{self, Simulated};
+    use crate::rpc::tally::Purpose;
+    use futures::StreamExt;
+    use lake::bronze::Header;
+    use testkit::server::Policy;
+    use testkit::server::presets::Preset;
+
+    const BATCHES: u64 = 40;
+    const QUESTIONS: u64 = 100;
+
+    fn slow_tail(seed: u64) -> Policy {
+        Preset::find("slow-tail").unwrap().policy().with_seed(seed)
+    }
+
+    /// Asks for headers in batches, eight at a time, and says how long that took.
+    async fn ask(pool: &Pool) -> (Vec<Header>, Duration) {
+        let began = Instant::now();
+        let mut headers = Vec::new();
+        for nth in 0..BATCHES {
+            let batch = pool.batch(QUESTIONS);
+            let numbers = nth * QUESTIONS..(nth + 1) * QUESTIONS;
+            let one = async |number| {
+                let header = pool.header(Purpose::Event, number).await.unwrap();
+                batch.one_done();
+                header
+            };
+            // In any order: else whatever is late holds up the next eight.
+            let asked = futures::stream::iter(numbers.map(one)).buffer_unordered(8);
+            headers.extend(asked.collect::<Vec<_>>().await);
+        }
+        headers.sort_by_key(|header| header.number);
+        (headers, began.elapsed())
+    }
+
+    async fn open(policies: Vec<Policy>) -> Simulated {
+        simulated::open(&simulated::chain(BATCHES * QUESTIONS, []), policies).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stragglers_are_asked_for_elsewhere_for_two_calls_of_a_hundred_at_most() {
+        let alone = open(vec![slow_tail(1)]).await;
+        let (truth, without) = ask(&alone.pool).await;
+        let two = open(vec![slow_tail(1), slow_tail(2)]).await;
+        let (answers, with) = ask(&two.pool).await;
+        assert_eq!(answers, truth);
+        let extra = two.providers[1].tally().methods["eth_getBlockByNumber"];
+        let questions = BATCHES * QUESTIONS;
+        assert!(extra * 50 <= questions, "{extra} calls of {questions} were asked twice");
+        assert!(with * 2 < without, "{with:?} with, {without:?} without");
+        println!("{questions} questions: {without:?} without, {with:?} with {extra} asked twice");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_asked_as_well_whose_quota_is_nearly_spent_or_whose_answers_are_in_time() {
+        let in_time = open(vec![Policy::honest(), Policy::honest()]).await;
+        ask(&in_time.pool).await;
+        assert_eq!(in_time.providers[1].tally().methods.get("eth_getBlockByNumber"), None);
+
+        let chain = simulated::chain(BATCHES * QUESTIONS, []);
+        let time: Arc<dyn testkit::server::clock::Clock> = Arc::new(testkit::server::TokioClock::of_day());
+        let provider = |seed| {
+            Arc::new(testkit::server::Provider::new(&chain, slow_tail(seed), &time))
+        };
+        let (first, second) = (provider(1), provider(2));
+        let free = Tariff::by_requests("first", 10_000.0);
+        let metered = Tariff { units_per_month: Some(1_000), ..Tariff::by_requests("second", 1_000.0) };
+        let purse = Arc::new(Purse::new("second", metered, Clock::start()));
+        for _ in 0..801 {
+            purse.pay("eth_call").await.unwrap();
+        }
+        let mut endpoints = vec![
+            simulated::config(0, Reach::InProcess(first.carrier()), Some(free)),
+            simulated::config(1, Reach::InProcess(second.carrier()), None),
+        ];
+        endpoints[1].purse = Some(purse);
+        let file = Providers { endpoints, ..Providers::default() };
+        let lake = lake::Lake::open("memory:///").unwrap();
+        let pool = Pool::open(&simulated::registered(), &file, &lake, None).await.unwrap();
+        ask(&pool).await;
+        assert_eq!(second.tally().methods.get("eth_getBlockByNumber"), None, "a fifth must be left");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_usual_is_known_after_some_answers() {
+        let latencies = Latencies::default();
+        for nth in 1..=100_u64 {
+            let timed = latencies.begin("eth_call");
+            tokio::time::advance(Duration::from_millis(nth)).await;
+            assert_eq!(latencies.usual("eth_call").is_some(), nth > 20, "after {}", nth - 1);
+            drop(timed);
+        }
+        assert_eq!(latencies.usual("eth_call"), Some(Duration::from_millis(95)));
+        assert_eq!(latencies.usual("eth_getLogs"), None);
+    }
+}

@@ -293,61 +293,18 @@ fn part_of(span: BlockSpan, width: u64, at: u64) -> Option<BlockSpan> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rpc::providers::{EndpointConfig, Providers, Reach};
-    use crate::rpc::secret::Scrubber;
-    use lake::Address;
+    use crate::rpc::simulated::{self, log};
     use proptest::prelude::*;
-    use testkit::server::{Policy, Provider, TokioClock};
-    use testkit::simchain::{Emitted, SimChain};
+    use testkit::server::Policy;
 
     #[test]
     fn one_window_of_a_hundred_is_asked_again_and_three_at_least() {
         assert_eq!([1, 5, 300, 301, 1_516].map(samples), [3, 3, 3, 4, 16]);
     }
 
-    /// A pool over simulated endpoints of one chain: 300 blocks with logs in the blocks 20 and 60.
+    /// A pool over a chain of 300 blocks with logs in the blocks 20 and 60.
     async fn pool(policies: Vec<Policy>) -> Pool {
-        let log = |block| Emitted {
-            block,
-            tx_index: 0,
-            log_index: 0,
-            address: Address::repeat_byte(0xaa),
-            topics: vec![B256::repeat_byte(0x11)],
-            data: lake::Bytes::new(),
-        };
-        let clock = testkit::simchain::Clock::every(12, 0..=300, 1_700_000_000).unwrap();
-        let chain = SimChain::new(7, 0..=300, clock).unwrap().with_logs([log(20), log(60)]).unwrap();
-        let (chain, time) = (Arc::new(chain), TokioClock::of_day());
-        let time: Arc<dyn testkit::server::clock::Clock> = Arc::new(time);
-        let endpoint = |(index, policy): (usize, Policy)| {
-            let label = format!("e{index}");
-            let provider = Arc::new(Provider::new(&chain, policy.with_seed(index as u64), &time));
-            EndpointConfig {
-                operator: label.clone(),
-                label,
-                chain: "sim".into(),
-                reach: Reach::InProcess(provider.carrier()),
-                scrubber: Scrubber::default(),
-                log_window: 100,
-                purse: None,
-            }
-        };
-        let endpoints = policies.into_iter().enumerate().map(endpoint).collect();
-        let providers = Providers { endpoints, ..Providers::default() };
-        let registered = lake::registry::Chain {
-            name: "sim".into(),
-            chain_id: 7,
-            native_symbol: "ETH".into(),
-            wrapped_native: None,
-            is_l2: false,
-            block_seconds: 12.0,
-            multicall3: None,
-            multicall3_block: 0,
-            finality_blocks: 0,
-            source: "simulated".into(),
-            notes: String::new(),
-        };
-        Pool::open(&registered, &providers, &lake::Lake::open("memory:///").unwrap(), None).await.unwrap()
+        simulated::open(&simulated::chain(300, [log(20, 0), log(60, 0)]), policies).await.pool
     }
 
     fn span(first: u64, last: u64) -> BlockSpan {
