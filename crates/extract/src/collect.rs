@@ -9,6 +9,7 @@ use crate::rpc::pool::{Pool, PoolError};
 use crate::rpc::providers::Providers;
 use crate::rpc::recording::Recorder;
 use crate::rpc::tally::Asked;
+use crate::rpc::trust::Distrust;
 use lake::Lake;
 use lake::bronze::{
     BronzeError, CallRecord, CsuOfDay, DayBlocks, DayOfChain, Header, LiquidationLogs, ReadsAtBlock, Record,
@@ -318,10 +319,11 @@ impl<'a> Collector<'a> {
         units: &[Unit<'a>],
         outcomes: &mut Vec<Outcome>,
     ) {
-        let mut known: BTreeSet<String> = BTreeSet::new();
+        let mut known: BTreeSet<(String, Distrust)> = BTreeSet::new();
         loop {
-            let caught = open.pool.distrusted().into_iter().map(|refusal| refusal.label);
-            let caught: BTreeSet<String> = caught.filter(|label| !known.contains(label)).collect();
+            let caught = open.pool.distrusted().into_iter().map(|caught| (caught.refusal.label, caught.of));
+            let caught: BTreeSet<(String, Distrust)> =
+                caught.filter(|caught| !known.contains(caught)).collect();
             if caught.is_empty() {
                 return;
             }
@@ -350,18 +352,31 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// Collected tasks that rest on the word of these endpoints, as the ledger remembers.
+    /// Collected tasks that rest on what these endpoints are not believed, as this run knows or the ledger remembers.
     async fn resting_on(
         &self,
-        labels: &BTreeSet<String>,
+        caught: &BTreeSet<(String, Distrust)>,
         outcomes: &[Outcome],
     ) -> BTreeSet<(String, Day, Dataset)> {
         let mut doubtful = BTreeSet::new();
         for outcome in outcomes.iter().filter(|outcome| outcome.status == Status::Collected) {
-            let path = path::ledger_entry(outcome.dataset, &outcome.csu, outcome.date);
-            let Ok(Some(bytes)) = self.lake.get(&path).await else { continue };
-            let Ok(entry) = serde_json::from_slice::<LedgerEntry>(&bytes) else { continue };
-            if entry.endpoints.iter().any(|label| labels.contains(label)) {
+            let (rests_on, logs_from) = match &outcome.effort {
+                Some(effort) => (effort.endpoints.clone(), effort.logs_from.clone()),
+                None => {
+                    let path = path::ledger_entry(outcome.dataset, &outcome.csu, outcome.date);
+                    let Ok(Some(bytes)) = self.lake.get(&path).await else { continue };
+                    let Ok(entry) = serde_json::from_slice::<LedgerEntry>(&bytes) else { continue };
+                    // The ledger does not say who gave the logs and who the reads: it may have been any of them.
+                    let all: BTreeSet<String> = entry.endpoints.into_iter().collect();
+                    (all.clone(), all)
+                }
+            };
+            let is_doubtful = |(label, of): &(String, Distrust)| match (of, outcome.dataset) {
+                (Distrust::Everything, _) => rests_on.contains(label),
+                (Distrust::Logs, Dataset::Liquidations) => logs_from.contains(label),
+                (Distrust::Logs, Dataset::Tvl) => false,
+            };
+            if caught.iter().any(is_doubtful) {
                 doubtful.insert((outcome.csu.clone(), outcome.date, outcome.dataset));
             }
         }

@@ -48,6 +48,7 @@ impl<'a> Collector<'a> {
             blocks_expected: Some(work.span.count()),
             blocks_scanned: Some(covered.count()),
             endpoints: scan.labels().union(&reader.labels()).cloned().collect(),
+            logs_from: scan.labels(),
             ..Effort::default()
         };
         let mut records: Vec<(Unit<'a>, LiquidationLogs, Effort)> = Vec::new();
@@ -178,10 +179,12 @@ impl<'a> Collector<'a> {
                 (None, None) => true,
             };
             checked.witnessed = witness.is_some() && is_shown;
-            let distrusted = || pool.distrusted().into_iter().map(|refusal| refusal.label);
-            let caught: BTreeSet<String> = if is_shown { BTreeSet::new() } else { distrusted().collect() };
-            let caught = if caught.is_empty() {
-                match pool.ask_again(&scan, filter, self.audit, &day).await {
+            if is_shown {
+                let asked_again = match pool.hashes_hold(&scan, self.at_once).await {
+                    Ok(()) => pool.ask_again(&scan, filter, self.audit, &day).await,
+                    Err(doubt) => Err(doubt),
+                };
+                match asked_again {
                     Ok(confirmed) => {
                         checked.confirmed = confirmed;
                         return (scan, checked);
@@ -190,19 +193,11 @@ impl<'a> Collector<'a> {
                         scan.give_up(error);
                         return (scan, checked);
                     }
-                    Err(Doubt::Caught(refusals)) => {
-                        let labels = refusals.iter().map(|refusal| refusal.label.clone()).collect();
-                        for refusal in refusals {
-                            pool.distrust(refusal).await;
-                        }
-                        labels
-                    }
+                    Err(Doubt::Caught(caught)) => pool.distrust(caught).await,
                 }
-            } else {
-                caught
-            };
-            for label in &caught {
-                scan.forget(label);
+            }
+            for caught in pool.distrusted() {
+                scan.forget(&caught.refusal.label);
             }
         }
     }
@@ -277,6 +272,7 @@ impl<'a> Collector<'a> {
             .map(|log| log.block_number)
             .collect();
         work.open.progress.begin_reads(blocks.len() as u64);
+        let batch = &work.open.pool.batch(blocks.len() as u64);
         let at_block = |number: u64| async move {
             let header =
                 work.open.pool.header(Purpose::Event, number).await.map_err(|error| Failure::from(&error))?;
@@ -310,6 +306,7 @@ impl<'a> Collector<'a> {
                 let confirmed = confirm(reader, Purpose::Event, unit, layout.clone(), asked, again).await;
                 reads.push((unit.csu.id.as_str(), confirmed.map(|(_, reads)| reads)));
             }
+            batch.one_done();
             work.open.advance(1);
             Ok(reads)
         };
@@ -317,7 +314,8 @@ impl<'a> Collector<'a> {
         // Boxed: the compiler cannot name the lifetimes of a stream of borrowing futures otherwise.
         let tasks: Vec<BoxFuture<'_, Result<ReadsOfBlock<'a>, Failure>>> =
             blocks.into_iter().map(|number| at_block(number).boxed()).collect();
-        let mut groups = futures::stream::iter(tasks).buffered(self.at_once.max(1));
+        // In any order: else one that is late holds up all that come after it.
+        let mut groups = futures::stream::iter(tasks).buffer_unordered(self.at_once.max(1));
         while let Some(group) = groups.next().await {
             for (csu, reads) in group? {
                 let all = by_csu.entry(csu).or_insert_with(|| Ok(Vec::new()));
@@ -327,6 +325,9 @@ impl<'a> Collector<'a> {
                     (Err(_), _) => {}
                 }
             }
+        }
+        for all in by_csu.values_mut().flatten() {
+            all.sort_by_key(|reads| reads.block.number);
         }
         Ok(by_csu)
     }

@@ -240,9 +240,7 @@ mod tests {
 
         let chain = simulated::chain(BATCHES * QUESTIONS, []);
         let time: Arc<dyn testkit::server::clock::Clock> = Arc::new(testkit::server::TokioClock::of_day());
-        let provider = |seed| {
-            Arc::new(testkit::server::Provider::new(&chain, slow_tail(seed), &time))
-        };
+        let provider = |seed| Arc::new(testkit::server::Provider::new(&chain, slow_tail(seed), &time));
         let (first, second) = (provider(1), provider(2));
         let free = Tariff::by_requests("first", 10_000.0);
         let metered = Tariff { units_per_month: Some(1_000), ..Tariff::by_requests("second", 1_000.0) };

@@ -17,6 +17,7 @@ use crate::rpc::providers::Providers;
 use crate::rpc::recording::Recorder;
 use crate::rpc::route::{self, Task};
 use crate::rpc::tally::{Asked, Purpose};
+use crate::rpc::trust::{Caught, Distrust};
 use lake::bronze::Header;
 use lake::registry::Chain;
 use lake::{Address, Bytes, Lake};
@@ -25,6 +26,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub(crate) use blocks::RpcHeader;
 pub use error::PoolError;
 
 /// Headers kept in memory, a chain.
@@ -46,7 +48,7 @@ pub struct Question {
 pub struct Pool {
     chain: String,
     pub(crate) endpoints: Vec<Arc<Endpoint>>,
-    distrusted: Mutex<Vec<Refusal>>,
+    distrusted: Mutex<Vec<Caught>>,
     headers: moka::future::Cache<u64, Header>,
     pub(crate) hedges: Hedges,
     journal: Mutex<Option<Arc<Journal>>>,
@@ -141,7 +143,10 @@ impl Pool {
 
     /// What a person should know of the endpoints after a run.
     pub fn warnings(&self) -> Vec<String> {
-        let caught = self.distrusted().into_iter().map(|why| format!("endpoint not trusted: {why}"));
+        let caught = self.distrusted().into_iter().map(|caught| match caught.of {
+            Distrust::Everything => format!("endpoint not trusted: {}", caught.refusal),
+            Distrust::Logs => format!("endpoint not trusted with logs: {}", caught.refusal),
+        });
         let left_out = self.rejected.iter().map(|why| format!("endpoint left out: {why}"));
         let others = self.endpoints.iter().flat_map(|endpoint| endpoint.warnings());
         caught.chain(left_out).chain(others).collect()
@@ -175,28 +180,39 @@ impl Pool {
     }
 
     /// Endpoints that were caught with wrong answers, or without what they should hold.
-    pub fn distrusted(&self) -> Vec<Refusal> {
+    pub fn distrusted(&self) -> Vec<Caught> {
         self.distrusted.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Asks an endpoint no more in this run, and forgets what it has said of the day.
-    pub async fn distrust(&self, refusal: Refusal) {
+    /// Why endpoints are not asked for this in this run.
+    pub(crate) fn distrusted_with(&self, method: &str) -> Vec<Refusal> {
+        let caught = self.distrusted().into_iter().filter(|caught| caught.of.covers(method));
+        caught.map(|caught| caught.refusal).collect()
+    }
+
+    /// Asks an endpoint no more in this run for what it is not believed, and forgets what it has said of it.
+    pub async fn distrust(&self, caught: Caught) {
+        let (label, of) = (caught.refusal.label.clone(), caught.of);
         if let Some(journal) = self.journal()
-            && let Err(error) = journal.forget(&refusal.label).await
+            && let Err(error) = journal.forget(&label, |method| of.covers(method)).await
         {
             tracing::warn!("{error}");
         }
-        self.headers.invalidate_all();
-        self.distrusted.lock().unwrap_or_else(PoisonError::into_inner).push(refusal);
+        if of == Distrust::Everything {
+            self.headers.invalidate_all();
+        }
+        self.distrusted.lock().unwrap_or_else(PoisonError::into_inner).push(caught);
     }
 
-    pub(crate) fn is_distrusted(&self, label: &str) -> bool {
-        self.distrusted().iter().any(|refusal| refusal.label == label)
+    pub(crate) fn is_distrusted_with(&self, label: &str, method: &str) -> bool {
+        self.distrusted_with(method).iter().any(|refusal| refusal.label == label)
     }
 
     /// Trusted endpoints for a task, the cheapest first.
     pub(crate) fn candidates(&self, task: &Task<'_>) -> Vec<&Arc<Endpoint>> {
-        let trusted = self.endpoints.iter().filter(|endpoint| !self.is_distrusted(endpoint.label()));
+        let (method, _) = task.about();
+        let trusted =
+            self.endpoints.iter().filter(|endpoint| !self.is_distrusted_with(endpoint.label(), method));
         route::in_order(trusted, task)
     }
 
@@ -248,7 +264,7 @@ impl Pool {
         };
         let (method, block) = task.about();
         let mut patience = Patience::default();
-        let mut refusals = self.distrusted();
+        let mut refusals = self.distrusted_with(method);
         loop {
             for endpoint in self.candidates(&task) {
                 if refusals.iter().any(|refusal| refusal.label == endpoint.label()) {

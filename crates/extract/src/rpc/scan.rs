@@ -18,8 +18,8 @@ use lake::bronze::{LogFilter, RawLog};
 use lake::span::{BlockSpan, Coverage};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 /// Which blocks of a scan are there, and what they hold.
 #[derive(Debug, Default)]
@@ -108,14 +108,13 @@ impl Pool {
     ) {
         let key = digest_of(filter);
         scan.failure = None;
-        let hashes = Hashes::default();
         if let Some(journal) = self.journal() {
             for window in journal.windows(&key) {
                 let is_usable = span.contains(window.span.first())
                     && span.contains(window.span.last())
-                    && !self.is_distrusted(&window.label);
+                    && !self.is_distrusted_with(&window.label, "eth_getLogs");
                 let blocks = window.span.count();
-                if is_usable && hashes.agree(&window.logs).is_ok() && scan.accept(window) {
+                if is_usable && scan.accept(window) {
                     progress(blocks);
                 }
             }
@@ -146,7 +145,7 @@ impl Pool {
                     window.pass_over(refusal, &mut waiting);
                     continue;
                 }
-                under_way.push(self.one_window(window, endpoint, filter, &key, &hashes).boxed());
+                under_way.push(self.one_window(window, endpoint, filter, &key).boxed());
             }
             let Some(step) = under_way.next().await else { break };
             let (window, endpoint, answer) = match step {
@@ -191,13 +190,8 @@ impl Pool {
         endpoint: Arc<Endpoint>,
         filter: &LogFilter,
         key: &str,
-        hashes: &Hashes,
     ) -> Step {
         let answer = logs_of(&endpoint, Purpose::Scan, filter, window.span).await;
-        let answer = answer.and_then(|logs| match hashes.agree(&logs) {
-            Ok(()) => Ok(logs),
-            Err(why) => Err(bad_answer(&endpoint, why)),
-        });
         if let (Ok(logs), Some(journal)) = (&answer, self.journal()) {
             let label = endpoint.label().to_owned();
             let accepted = Accepted { filter: key.to_owned(), span: window.span, label, logs: logs.clone() };
@@ -221,28 +215,8 @@ impl Pool {
         PoolError::Refused {
             chain: self.chain().to_owned(),
             method: format!("eth_getLogs of blocks {}", window.span),
-            refusals: [self.distrusted(), window.passed_over].concat(),
+            refusals: [self.distrusted_with("eth_getLogs"), window.passed_over].concat(),
         }
-    }
-}
-
-/// Block hashes met so far: one block has one hash, whoever answers.
-#[derive(Default)]
-struct Hashes(Mutex<HashMap<u64, B256>>);
-
-impl Hashes {
-    fn agree(&self, logs: &[RawLog]) -> Result<(), String> {
-        let mut hashes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for log in logs {
-            let known = *hashes.entry(log.block_number).or_insert(log.block_hash);
-            if known != log.block_hash {
-                return Err(format!(
-                    "block {} has hash {} here and {known} elsewhere",
-                    log.block_number, log.block_hash
-                ));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -347,7 +321,22 @@ pub(crate) async fn logs_of(
         logs.extend(read_logs(answer, filter, span).map_err(|text| bad_answer(endpoint, text))?);
         done += part.len();
     }
+    one_hash_a_block(&logs).map_err(|text| bad_answer(endpoint, text))?;
     Ok(logs)
+}
+
+/// Whether all logs of a block name the same hash for it. Windows do not overlap, so no two answers speak of one block;
+/// the headers have the last word ([`Pool::hashes_hold`]).
+fn one_hash_a_block(logs: &[RawLog]) -> Result<(), String> {
+    let mut hashes: BTreeMap<u64, B256> = BTreeMap::new();
+    for log in logs {
+        let known = *hashes.entry(log.block_number).or_insert(log.block_hash);
+        if known != log.block_hash {
+            let (number, hash) = (log.block_number, log.block_hash);
+            return Err(format!("block {number} has hash {hash} in one log and {known} in another"));
+        }
+    }
+    Ok(())
 }
 
 /// The part of a log beside [`RawLog`] that matters: whether it was taken back.
@@ -451,9 +440,9 @@ mod tests {
         let span = BlockSpan::new(10, 19).unwrap();
         let mut other = log(10, 1);
         other["blockHash"] = json!(B256::repeat_byte(9));
-        let hashes = Hashes::default();
-        hashes.agree(&read_logs(vec![log(10, 0)], &filter, span).unwrap()).unwrap();
-        hashes.agree(&read_logs(vec![other], &filter, span).unwrap()).unwrap_err();
+        let logs = |answer| read_logs(answer, &filter, span).unwrap();
+        one_hash_a_block(&logs(vec![log(10, 0), log(10, 2), log(11, 0)])).unwrap();
+        one_hash_a_block(&logs(vec![log(10, 0), other])).unwrap_err();
     }
 
     proptest! {

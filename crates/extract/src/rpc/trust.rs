@@ -1,16 +1,18 @@
 //! Second opinions: whether what one operator says of a day's logs is what others say.
 //!
 //! An empty list is not evidence. So each endpoint of a scan must show a log that the contracts' state says must exist
-//! ([`Pool::have_logs`]), and parts of the scan are asked again of another operator ([`Pool::ask_again`]). Where two
-//! differ, the transaction's receipt says which of them is wrong.
+//! ([`Pool::have_logs`]), every log must be of the block that the header says ([`Pool::hashes_hold`]), and parts of the scan
+//! are asked again of another operator ([`Pool::ask_again`]). Where two differ, a header or a receipt says which of them is
+//! wrong.
 
+mod judge;
 mod witness;
 
 pub use witness::AnyLog;
 
 use crate::rpc::endpoint::{Endpoint, Refusal};
 use crate::rpc::journal::{Accepted, digest_of};
-use crate::rpc::pool::{Pool, PoolError, Question, bad_answer, read_as};
+use crate::rpc::pool::{Pool, PoolError, Question, read_as};
 use crate::rpc::route::Task;
 use crate::rpc::scan::{Scan, logs_of};
 use crate::rpc::tally::Purpose;
@@ -19,11 +21,9 @@ use lake::bronze::{LogFilter, RawLog};
 use lake::digest::sha256_hex;
 use lake::span::BlockSpan;
 use lake::status::AuditLevel;
-use serde::Deserialize;
 use serde_json::json;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 /// Windows of a chain's day that are asked again at least.
 const LEAST_SAMPLES: usize = 3;
@@ -45,12 +45,39 @@ pub struct Confirmed {
     pub level: Option<AuditLevel>,
 }
 
+/// What an endpoint is not believed any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Distrust {
+    /// Logs and receipts: it does not have all of them, or has some of blocks that are gone. Nodes keep state in another
+    /// database, and no answer of it is taken that is not there at all; so what it said of state stands.
+    Logs,
+    /// Anything: it has shown what never was on the chain, or is on another.
+    Everything,
+}
+
+impl Distrust {
+    /// Whether answers to the method are not believed.
+    pub fn covers(self, method: &str) -> bool {
+        let of_logs = ["eth_getLogs", "eth_getTransactionReceipt", "eth_getBlockReceipts"];
+        self == Self::Everything || of_logs.contains(&method)
+    }
+}
+
+/// An endpoint that is not believed, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caught {
+    /// Why.
+    pub refusal: Refusal,
+    /// What it is not believed.
+    pub of: Distrust,
+}
+
 /// Why a scan was not confirmed.
 #[derive(Debug)]
 pub enum Doubt {
-    /// Endpoints that are wrong, by a receipt: they are not asked again, and what they said does not count.
-    Caught(Vec<Refusal>),
-    /// Two differ, and no receipt says who is wrong.
+    /// An endpoint is wrong, as is shown: it is not asked again for such, and what it said of it does not count.
+    Caught(Caught),
+    /// Two differ, and nothing says who is wrong.
     Undecided(PoolError),
 }
 
@@ -101,8 +128,10 @@ impl Pool {
             let mut receipts: BTreeMap<B256, Vec<RawLog>> = BTreeMap::new();
             for log in &logs {
                 if let Entry::Vacant(unseen) = receipts.entry(log.transaction_hash) {
-                    let Ok(receipt) = self.receipt(log, &|_| true).await else { return Ok(confirmed) };
-                    unseen.insert(receipt.0);
+                    let Ok((logs, _)) = self.logs_of_transaction(log, &|_| true).await else {
+                        return Ok(confirmed);
+                    };
+                    unseen.insert(logs);
                 }
                 confirmed.logs_in_receipts +=
                     u64::from(receipts.get(&log.transaction_hash).is_some_and(|logs| logs.contains(log)));
@@ -154,71 +183,6 @@ impl Pool {
         Ok(None)
     }
 
-    /// One has a log that the other lacks: the receipt of its transaction tells which of them is wrong. The word of others
-    /// comes first; that of the one that has the log last.
-    async fn who_is_wrong(&self, log: &RawLog, has: &Arc<Endpoint>, lacks: &Arc<Endpoint>) -> Doubt {
-        let at = format!("log {} of block {}", log.log_index, log.block_number);
-        let not_a_party = |endpoint: &Endpoint| ![has.label(), lacks.label()].contains(&endpoint.label());
-        let lacks_itself = |endpoint: &Endpoint| endpoint.label() == lacks.label();
-        let has_itself = |endpoint: &Endpoint| endpoint.label() == has.label();
-        let judges: [&(dyn Fn(&Endpoint) -> bool + Sync); 3] = [&not_a_party, &lacks_itself, &has_itself];
-        for judge in judges {
-            let Ok((logs, witness)) = self.receipt(log, judge).await else { continue };
-            if logs.contains(log) {
-                let text = format!(
-                    "does not have {at}, which {} has and the receipt by {witness} shows",
-                    has.label()
-                );
-                return Doubt::Caught(vec![bad_answer(lacks, text)]);
-            }
-            if witness != lacks.label() {
-                let text = format!(
-                    "has {at}, which {} does not have and the receipt by {witness} does not show",
-                    lacks.label()
-                );
-                return Doubt::Caught(vec![bad_answer(has, text)]);
-            }
-        }
-        let refusals = vec![
-            bad_answer(has, format!("has {at}")),
-            bad_answer(lacks, format!("does not have {at}, and nobody gives the transaction's receipt")),
-        ];
-        Doubt::Undecided(PoolError::Refused {
-            chain: self.chain().to_owned(),
-            method: format!("eth_getLogs of block {}", log.block_number),
-            refusals,
-        })
-    }
-
-    /// The logs in the receipt of a log's transaction, by the first of these endpoints that has it in that block.
-    async fn receipt(
-        &self,
-        log: &RawLog,
-        of: &(dyn Fn(&Endpoint) -> bool + Sync),
-    ) -> Result<(Vec<RawLog>, String), PoolError> {
-        let method = "eth_getTransactionReceipt";
-        let params = json!([log.transaction_hash]);
-        let mut refusals = Vec::new();
-        let task = Task::Request { method, block: Some(log.block_number) };
-        for endpoint in self.candidates(&task).into_iter().filter(|endpoint| of(endpoint)) {
-            let answer = endpoint.request(Purpose::Sample, method, &params).await;
-            let read = answer.and_then(|answer| {
-                let receipt = read_as::<Option<Receipt>>(answer).map_err(|why| bad_answer(endpoint, why))?;
-                match receipt {
-                    Some(receipt) if receipt.block_hash == log.block_hash => Ok(receipt.logs),
-                    Some(_) => Err(bad_answer(endpoint, "has the transaction in another block".to_owned())),
-                    None => Err(bad_answer(endpoint, "does not have the transaction".to_owned())),
-                }
-            });
-            match read {
-                Ok(logs) => return Ok((logs, endpoint.label().to_owned())),
-                Err(refusal) => refusals.push(refusal),
-            }
-        }
-        let chain = self.chain().to_owned();
-        Err(PoolError::Refused { chain, method: method.to_owned(), refusals })
-    }
-
     /// The logs of a span by the word of one endpoint, or by what it said of it before in this day.
     async fn logs_by(
         &self,
@@ -248,14 +212,6 @@ impl Pool {
         }
         Ok(logs)
     }
-}
-
-/// A receipt's part that matters here.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Receipt {
-    block_hash: B256,
-    logs: Vec<RawLog>,
 }
 
 /// A window to ask again: whole, or from a place in it that is a fraction of what may be left out.
@@ -322,7 +278,10 @@ mod tests {
         assert_eq!(pool.show_any_log(&of("e0"), span(20, 20)).await, AnyLog::Shown);
         assert!(pool.distrusted().is_empty());
         assert_eq!(pool.show_any_log(&of("e1"), span(20, 20)).await, AnyLog::Caught);
-        assert!(pool.is_distrusted("e1") && !pool.is_distrusted("e0"));
+        assert!(
+            pool.is_distrusted_with("e1", "eth_getLogs") && !pool.is_distrusted_with("e0", "eth_getLogs")
+        );
+        assert!(!pool.is_distrusted_with("e1", "eth_call"), "its state is another matter");
     }
 
     #[tokio::test(start_paused = true)]

@@ -81,10 +81,10 @@ fn does_not_know_tag(verdict: &Verdict) -> bool {
 /// The fields of an RPC block that are kept.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct RpcHeader {
+pub(crate) struct RpcHeader {
     #[serde(with = "alloy_serde::quantity")]
-    number: u64,
-    hash: B256,
+    pub(crate) number: u64,
+    pub(crate) hash: B256,
     parent_hash: B256,
     #[serde(with = "alloy_serde::quantity")]
     timestamp: u64,

@@ -5,6 +5,7 @@ use crate::rpc::endpoint::{Endpoint, Refusal};
 use crate::rpc::patience::Patience;
 use crate::rpc::pool::{Pool, PoolError, Question, bad_answer, read_as};
 use crate::rpc::tally::Purpose;
+use crate::rpc::trust::{Caught, Distrust};
 use lake::Bytes;
 use lake::bronze::{LogFilter, RawLog};
 use lake::span::BlockSpan;
@@ -43,7 +44,7 @@ impl Pool {
                 }
             };
             all_have = false;
-            self.distrust(refusal).await;
+            self.distrust(Caught { refusal, of: Distrust::Logs }).await;
         }
         Ok(all_have)
     }
@@ -113,7 +114,8 @@ impl Pool {
                          these logs",
                         block.first()
                     );
-                    self.distrust(bad_answer(endpoint, text)).await;
+                    let refusal = bad_answer(endpoint, text);
+                    self.distrust(Caught { refusal, of: Distrust::Logs }).await;
                     shown = AnyLog::Caught;
                 }
                 Ok(Err(_)) | Err(_) if shown == AnyLog::Shown => shown = AnyLog::Unknown,
