@@ -63,7 +63,10 @@ pub enum Verdict {
         lasts: bool,
     },
     /// Fewer addresses or topics a request.
-    FewerAddresses,
+    FewerAddresses {
+        /// Addresses or topics that would be taken, at least one, if the endpoint told.
+        at_most: Option<u64>,
+    },
     /// Fewer calls a batch, or less gas.
     SmallerBatch {
         /// Calls that would be taken, at least one, if the endpoint told.
@@ -219,7 +222,7 @@ impl<'a> Signs<'a> {
             (Asks::LessTime, "eth_call" | "eth_getLogs") => Verdict::TookTooLong,
             (Asks::SmallerAnswer, "eth_getLogs") => Verdict::FewerBlocks { at_most: None, lasts: false },
             (Asks::LessTime, _) => Verdict::Again,
-            (Asks::SmallerRequest, "eth_getLogs") => Verdict::FewerAddresses,
+            (Asks::SmallerRequest, "eth_getLogs") => Verdict::FewerAddresses { at_most: None },
             (Asks::SmallerAnswer | Asks::SmallerRequest, "eth_call") => {
                 Verdict::SmallerBatch { at_most: None }
             }
@@ -232,6 +235,9 @@ impl<'a> Signs<'a> {
                 told => told,
             },
             Verdict::TooFast { .. } => Verdict::TooFast { wait: self.wait() },
+            Verdict::FewerAddresses { .. } => {
+                Verdict::FewerAddresses { at_most: self.number_after(tables::BEFORE_FILTERS) }
+            }
             Verdict::SmallerBatch { .. } => {
                 Verdict::SmallerBatch { at_most: self.number_after(tables::BEFORE_BATCH) }
             }

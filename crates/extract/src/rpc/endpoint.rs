@@ -20,7 +20,7 @@ use backon::{ExponentialBuilder, Retryable};
 use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -61,6 +61,7 @@ pub struct Endpoint {
     retries: Retries,
     latencies: Latencies,
     last_answer: Mutex<Option<Instant>>,
+    has_given_logs: AtomicBool,
     under_way: AtomicU32,
     asked: Mutex<Asked>,
     /// Why it is not asked again, and until when; without a time, to the end of the run.
@@ -101,6 +102,7 @@ impl Endpoint {
             retries: Retries::default(),
             latencies: Latencies::default(),
             last_answer: Mutex::default(),
+            has_given_logs: AtomicBool::new(false),
             under_way: AtomicU32::new(0),
             asked: Mutex::default(),
             retired: Mutex::default(),
@@ -148,6 +150,11 @@ impl Endpoint {
     /// see that it is back.
     pub fn is_resting(&self) -> bool {
         !self.breaker.wait().is_zero()
+    }
+
+    /// Whether it has answered a log query in this run.
+    pub fn has_given_logs(&self) -> bool {
+        self.has_given_logs.load(Ordering::Relaxed)
     }
 
     /// Takes down the chain id that it named and that was right: after a rest it must name it again.
@@ -314,6 +321,9 @@ impl Endpoint {
     fn took_place<T>(&self, method: &str, outcome: &Result<T, TransportError>) {
         let Err(error) = outcome else {
             *lock(&self.last_answer) = Some(Instant::now());
+            if method == "eth_getLogs" {
+                self.has_given_logs.store(true, Ordering::Relaxed);
+            }
             return self.breaker.record(false);
         };
         match classify::verdict(method, error) {

@@ -12,9 +12,10 @@ pub use witness::AnyLog;
 
 use crate::rpc::endpoint::{Endpoint, Refusal};
 use crate::rpc::journal::{Accepted, digest_of};
+use crate::rpc::log_query::logs_of;
 use crate::rpc::pool::{Pool, PoolError, Question, read_as};
 use crate::rpc::route::Task;
-use crate::rpc::scan::{Scan, logs_of};
+use crate::rpc::scan::Scan;
 use crate::rpc::tally::Purpose;
 use lake::B256;
 use lake::bronze::{LogFilter, RawLog};

@@ -8,6 +8,7 @@ mod demo;
 mod in_process;
 mod liars;
 mod same_bytes;
+mod too_much;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

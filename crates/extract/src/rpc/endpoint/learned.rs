@@ -5,6 +5,11 @@ use crate::rpc::profile::{Learned, Profile};
 use lake::Lake;
 use lake::store::StoreError;
 
+/// A learned limit as a number of things, at least one.
+fn most(learned: Option<Learned>) -> usize {
+    learned.and_then(|learned| usize::try_from(learned.value).ok()).unwrap_or(usize::MAX).max(1)
+}
+
 impl Endpoint {
     /// Takes up what earlier runs learned of it.
     pub async fn take_up(&self, lake: &Lake) {
@@ -60,26 +65,37 @@ impl Endpoint {
 
     /// Addresses that it takes in one filter.
     pub fn most_addresses(&self) -> usize {
-        let most = lock(&self.profile).addresses.map(|learned| learned.value);
-        most.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX).max(1)
+        most(lock(&self.profile).addresses)
     }
 
-    /// Takes to heart that it wants no more than so many addresses in one filter.
-    pub fn cap_addresses(&self, most: usize) {
+    /// Topics that it takes in one filter.
+    pub fn most_topics(&self) -> usize {
+        most(lock(&self.profile).topics)
+    }
+
+    /// Takes to heart that it wants no more than so many addresses in one filter, or takes as many as there are.
+    pub fn cap_addresses(&self, most: Option<usize>) {
+        lock(&self.profile).addresses = most.map(|most| self.learned(most));
+    }
+
+    /// Takes to heart that it wants no more than so many topics in one filter.
+    pub fn cap_topics(&self, most: usize) {
+        lock(&self.profile).topics = Some(self.learned(most));
+    }
+
+    fn learned(&self, most: usize) -> Learned {
         let value = u64::try_from(most.max(1)).unwrap_or(u64::MAX);
-        lock(&self.profile).addresses = Some(Learned { value, at: self.clock.timestamp() });
+        Learned { value, at: self.clock.timestamp() }
     }
 
     /// Members that it takes in one batch.
     pub fn most_members(&self) -> usize {
-        let most = lock(&self.profile).batch.map(|learned| learned.value);
-        most.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX).max(1)
+        most(lock(&self.profile).batch)
     }
 
     /// Takes to heart that it wants no more than so many members in one batch.
     pub fn cap_members(&self, most: usize) {
-        let value = u64::try_from(most.max(1)).unwrap_or(u64::MAX);
-        lock(&self.profile).batch = Some(Learned { value, at: self.clock.timestamp() });
+        lock(&self.profile).batch = Some(self.learned(most));
     }
 
     /// Takes to heart the size of batch that it takes, as measured just now, whatever it said before; none when no limit
