@@ -22,7 +22,7 @@ use lake::registry::{Chain, Csu};
 use lake::run::Run;
 use lake::span::BlockSpan;
 use lake::status::{AuditLevel, Dataset, Reason, Status};
-use protocols::{Family, Layout};
+use protocols::{Answers, Family, Layout};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -39,7 +39,7 @@ pub struct Collector<'a> {
     pub providers: &'a Providers,
     /// Keeps exchanges, for a recording.
     pub recorder: Option<Arc<Recorder>>,
-    /// Requests under way at once, a chain.
+    /// Requests under way at once, a chain; in a scan, an endpoint of those that share it.
     pub at_once: usize,
     /// How far scans are checked against other operators, where there are any.
     pub audit: AuditLevel,
@@ -274,7 +274,6 @@ impl<'a> Collector<'a> {
             }
             day.tasks = open_tasks;
             open.progress.begin_day(date);
-            let known = layouts.clone();
             match Journal::open(self.lake, &open.chain.name, date).await {
                 Err(error) => done.extend(fail_all(&day, &Failure::from(error))),
                 Ok(journal) => {
@@ -283,12 +282,6 @@ impl<'a> Collector<'a> {
                 }
             }
             self.record(&done).await;
-            for (csu, history) in layouts.iter().filter(|(csu, history)| known.get(*csu) != Some(*history)) {
-                // Only a memory: what is not saved is found again.
-                if let Err(error) = self.lake.replace_json(&path::layout_cache(csu), history).await {
-                    tracing::warn!("{error}");
-                }
-            }
             self.keep_state(open.pool).await;
             let memory = open.memory.lock().unwrap_or_else(PoisonError::into_inner).clone();
             if memory != ReadMemory::default()
@@ -417,6 +410,17 @@ impl<'a> Collector<'a> {
         let mut confirmed = BTreeMap::new();
         outcomes.extend(self.snapshots(&work, &snapshots, layouts, &mut confirmed).await);
         let scans = of_set.remove(&Dataset::Liquidations).unwrap_or_default();
+        for unit in &scans {
+            let id = unit.csu.id.as_str();
+            // A snapshot that was written before shows whether the remembered layout held at its block.
+            let known = layouts.get(id).and_then(|history| history.range(..=day.window.day).next_back());
+            if let (Some((_, layout)), false) = (known, confirmed.contains_key(id)) {
+                let calls = self.stored_calls(unit.csu, day.window.day).await;
+                if !calls.is_empty() && unit.family.confirm(unit.csu, layout, &Answers::new(&calls)).is_ok() {
+                    confirmed.insert(id, layout.clone());
+                }
+            }
+        }
         outcomes.extend(self.liquidations(&work, &scans, &confirmed).await);
         outcomes
     }

@@ -162,7 +162,9 @@ impl<'a> Collector<'a> {
         let day = format!("{} {}", work.day.chain, work.day.date);
         // Each round without success leaves one endpoint fewer, so the rounds end.
         loop {
-            pool.scan(&mut scan, filter, work.span, self.at_once, |blocks| work.open.advance(blocks)).await;
+            // Each of the keys that share the scan has its own pace to be kept busy.
+            let at_once = self.at_once * pool.sharing_scan(filter, work.span.first()).max(1);
+            pool.scan(&mut scan, filter, work.span, at_once, |blocks| work.open.advance(blocks)).await;
             if scan.failure.is_some() {
                 return (scan, checked);
             }
@@ -355,8 +357,9 @@ fn scan_failure(scan: &Scan, span: BlockSpan) -> Option<Failure> {
     let spans: Vec<String> = missing.iter().take(3).map(ToString::to_string).collect();
     let more = missing.len().saturating_sub(spans.len());
     let why = scan.failure.as_ref().map_or_else(String::new, |error| format!(": {error}"));
-    let reason = match &scan.failure {
-        Some(error) if covered.count() == 0 => error.reason(),
+    // A spent budget is no fault of the blocks: the rest is read when the next month begins.
+    let reason = match scan.failure.as_ref().map(PoolError::reason) {
+        Some(reason) if covered.count() == 0 || reason == Reason::Budget => reason,
         _ => Reason::BlocksMissing,
     };
     let more = if more == 0 { String::new() } else { format!(" and {more} more spans") };

@@ -71,7 +71,7 @@ struct RunArgs {
     /// Endpoints file, in place of the run's. Keys stay in the environment variables that it names.
     #[arg(long, value_name = "FILE")]
     providers: Option<PathBuf>,
-    /// Requests under way at once on each chain.
+    /// Requests under way at once on each chain; in a scan, on each of the endpoints that share it.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: u16,
     /// How far log scans are checked against other operators: one_source, sampled, two_operators or receipts.

@@ -6,7 +6,7 @@ use crate::ledger::{Effort, Failure, Outcome};
 use crate::reads::Reader;
 use crate::rpc::tally::Purpose;
 use lake::bronze::{ReadsAtBlock, TvlSnapshot};
-use lake::path::BronzeKey;
+use lake::path::{self, BronzeKey};
 use lake::status::Dataset;
 use protocols::{Call, Layout};
 use std::collections::BTreeMap;
@@ -50,7 +50,13 @@ impl<'a> Collector<'a> {
             let again = |layout: &Layout| unit.family.snapshot(unit.csu, layout);
             let written = match confirm(&reader, Purpose::Snapshot, unit, layout, reads, again).await {
                 Ok((layout, reads)) => {
-                    remember(layouts.entry(&unit.csu.id).or_default(), work.day.date, &layout);
+                    let history = layouts.entry(&unit.csu.id).or_default();
+                    if remember(history, work.day.date, &layout)
+                        // Only a memory: what is not saved is found again.
+                        && let Err(error) = self.lake.replace_json(&path::layout_cache(&unit.csu.id), history).await
+                    {
+                        tracing::warn!("{error}");
+                    }
                     confirmed.insert(&unit.csu.id, layout);
                     let effort = Effort { endpoints: reader.labels(), ..effort_of(&[&reads]) };
                     let record = TvlSnapshot { of: csu_of_day(unit.csu, work.day.clone()), reads };

@@ -471,7 +471,7 @@ impl Patient<'_> {
         if let Some(most) = probe.batch.most.and_then(|most| usize::try_from(most).ok()) {
             if probe.batch.is_limit {
                 self.endpoint.measured_members(Some(most.max(1)));
-            } else if self.endpoint.most_members() <= most {
+            } else if self.endpoint.most_members("eth_chainId") <= most {
                 self.endpoint.measured_members(None);
             }
         }

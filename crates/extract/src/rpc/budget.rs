@@ -24,7 +24,9 @@ use tokio::time::Instant;
 const QUOTA_SHARE: f64 = 0.9;
 /// Share of the allowed rate that is used where whole requests do not fill it exactly.
 const RATE_SHARE: f64 = 0.96;
-/// Late wake-ups that the bucket makes good.
+/// Share of a second's units that one JSON-RPC batch may take.
+const BATCH_SHARE: f64 = 0.5;
+/// Late wake-ups that the bucket makes good, where the operator's holds more than one request.
 const SLACK_SECONDS: f64 = 0.002;
 /// Share of a month that is written down ahead of its being spent, so that a killed run forgets nothing.
 const AHEAD_SHARE: f64 = 0.001;
@@ -59,6 +61,9 @@ pub struct Tariff {
     pub cost: BTreeMap<String, u32>,
     /// Units of every other method.
     pub other: u32,
+    /// Units of a JSON-RPC batch, beside those of its members.
+    #[serde(default)]
+    pub batch: u32,
     /// Where this is stated.
     pub source: String,
 }
@@ -74,6 +79,7 @@ impl Tariff {
             units_per_day: None,
             cost: BTreeMap::new(),
             other: 1,
+            batch: 0,
             source: String::new(),
         }
     }
@@ -99,7 +105,7 @@ impl Tariff {
     }
 
     fn dearest(&self) -> u32 {
-        self.cost.values().copied().chain([self.other, 1]).max().unwrap_or(1)
+        self.cost.values().copied().chain([self.other, self.batch, 1]).max().unwrap_or(1)
     }
 
     /// Units a second at which requests are sent: as many whole requests of the dearest kind as the rate holds, so that no
@@ -108,6 +114,16 @@ impl Tariff {
         let dearest = f64::from(self.dearest());
         let whole = (self.units_per_second / dearest).floor() * dearest;
         whole.max(self.units_per_second * RATE_SHARE) * 0.9999
+    }
+
+    /// Requests of the method in one JSON-RPC batch that the operator lets in at once beside what else is under way: a batch
+    /// of more than a second's units would be refused for ever.
+    pub fn most_members(&self, method: &str) -> usize {
+        let room = self.units_per_second * BATCH_SHARE - f64::from(self.batch);
+        match self.cost(method) {
+            0 => usize::MAX,
+            cost => ((room / f64::from(cost)) as usize).max(1),
+        }
     }
 
     /// Seconds of the pace that one request takes: what units of different operators are compared by.
@@ -189,16 +205,21 @@ impl std::fmt::Debug for Purse {
 }
 
 impl Purse {
-    /// A full purse. `name` is printed: the variable that holds the key, or a label.
+    /// A purse from which nothing was spent. `name` is printed: the variable that holds the key, or a label.
     pub fn new(name: &str, tariff: Tariff, clock: Clock) -> Self {
         let cells = |units: f64| NonZeroU32::new((units * THOUSANDTHS) as u32).unwrap_or(NonZeroU32::MIN);
-        let pace = tariff.pace();
-        let burst = f64::from(tariff.dearest()) + pace * SLACK_SECONDS;
-        let quota = Quota::per_second(cells(pace)).allow_burst(cells(burst));
+        let (pace, dearest) = (tariff.pace(), f64::from(tariff.dearest()));
+        let slack = (pace * SLACK_SECONDS).min(tariff.units_per_second - dearest).max(0.0);
+        let burst = cells(dearest + slack);
+        let limiter =
+            RateLimiter::direct_with_clock(Quota::per_second(cells(pace)).allow_burst(burst), clock);
+        // It begins empty: a run that was killed a moment ago may have spent all that the operator's bucket held. What does
+        // not fit into the bucket cannot be taken out of it, and this does.
+        drop(limiter.check_n(burst));
         let (month, day) = periods(clock.timestamp());
         Self {
             name: name.to_owned(),
-            limiter: RateLimiter::direct_with_clock(quota, clock),
+            limiter,
             clock,
             turn: tokio::sync::Mutex::default(),
             held_until: Mutex::default(),
@@ -234,33 +255,47 @@ impl Purse {
     /// # Errors
     /// [`QuotaSpent`] when the month or the day has no room for it; nothing is booked.
     pub async fn pay(&self, method: &str) -> Result<(), QuotaSpent> {
-        let cost = self.tariff.cost(method);
+        self.pay_all(&[self.tariff.cost(method)]).await
+    }
+
+    /// Pays for a JSON-RPC batch of so many requests: all of it before anybody else pays, for it will be sent at once.
+    ///
+    /// # Errors
+    /// As [`Purse::pay`].
+    pub async fn pay_batch(&self, method: &str, members: usize) -> Result<(), QuotaSpent> {
+        let mut costs = vec![self.tariff.cost(method); members];
+        costs.extend((self.tariff.batch > 0).then_some(self.tariff.batch));
+        self.pay_all(&costs).await
+    }
+
+    async fn pay_all(&self, costs: &[u32]) -> Result<(), QuotaSpent> {
         let _turn = self.turn.lock().await;
         while let Some(until) = self.held() {
             tokio::time::sleep_until(until).await;
         }
-        self.book(u64::from(cost)).await?;
-        let Some(cells) = NonZeroU32::new(cost.saturating_mul(THOUSANDTHS as u32)) else { return Ok(()) };
-        loop {
-            match self.limiter.check_n(cells) {
-                Ok(Ok(())) => {
-                    // In its turn, so that those who come after wait as well.
-                    let share = self.share_of_pace();
-                    if share < 1.0 {
-                        // The bucket fills meanwhile, so this is all that the next one waits.
-                        let longer = self.tariff.seconds(method) / share;
-                        tokio::time::sleep(Duration::from_secs_f64(longer)).await;
+        self.book(costs.iter().map(|cost| u64::from(*cost)).sum()).await?;
+        for cost in costs {
+            let Some(cells) = NonZeroU32::new(cost.saturating_mul(THOUSANDTHS as u32)) else { continue };
+            loop {
+                match self.limiter.check_n(cells) {
+                    Ok(Ok(())) => break,
+                    Ok(Err(not_yet)) => tokio::time::sleep(not_yet.wait_time_from(self.clock.now())).await,
+                    // The bucket holds the dearest request of the tariff, so none is too dear for it.
+                    Err(_) => {
+                        tracing::warn!("{}: {cost} units are more than its bucket holds", self.name);
+                        break;
                     }
-                    return Ok(());
-                }
-                Ok(Err(not_yet)) => tokio::time::sleep(not_yet.wait_time_from(self.clock.now())).await,
-                // The bucket holds the dearest request of the tariff, so none is too dear for it.
-                Err(_) => {
-                    tracing::warn!("{}: {method} costs more than its bucket holds", self.name);
-                    return Ok(());
                 }
             }
+            let share = self.share_of_pace();
+            if share < 1.0 {
+                // In its turn, so that those who come after wait as well. The bucket fills meanwhile, so this is all that
+                // the next one waits.
+                let longer = f64::from(*cost) / self.tariff.pace() / share;
+                tokio::time::sleep(Duration::from_secs_f64(longer)).await;
+            }
         }
+        Ok(())
     }
 
     /// Sends nothing for so long and then more slowly: the operator said that this key is too fast, wherever it is used.
@@ -436,6 +471,7 @@ mod tests {
             units_per_day: None,
             cost: BTreeMap::from([("eth_getLogs".into(), 60), ("eth_chainId".into(), 0)]),
             other: 26,
+            batch: 0,
             source: "a test".into(),
         }
     }

@@ -3,7 +3,7 @@
 mod learned;
 
 use crate::rpc::breaker::Breaker;
-use crate::rpc::budget::Purse;
+use crate::rpc::budget::{Purse, QuotaSpent};
 use crate::rpc::classify::{self, ParkUntil, Verdict};
 use crate::rpc::clock::Clock;
 use crate::rpc::hedge::Latencies;
@@ -305,11 +305,29 @@ impl Endpoint {
     async fn pay(&self, purpose: Purpose, method: &'static str) -> Result<(), Refusal> {
         let mut units = 0;
         if let Some(purse) = &self.purse {
-            purse.pay(method).await.map_err(|spent| self.refusal(Verdict::MonthSpent, spent.to_string()))?;
+            purse.pay(method).await.map_err(|spent| self.is_out_of(spent))?;
             units = u64::from(purse.tariff().cost(method));
         }
         lock(&self.asked).count(purpose, method, units);
         Ok(())
+    }
+
+    async fn pay_batch(&self, purpose: Purpose, method: &'static str, members: usize) -> Result<(), Refusal> {
+        let (mut units, mut of_batch) = (0, 0);
+        if let Some(purse) = &self.purse {
+            purse.pay_batch(method, members).await.map_err(|spent| self.is_out_of(spent))?;
+            (units, of_batch) = (purse.tariff().cost(method), purse.tariff().batch);
+        }
+        let mut asked = lock(&self.asked);
+        for _ in 0..members {
+            asked.count(purpose, method, u64::from(units));
+        }
+        asked.charge(purpose, method, u64::from(of_batch));
+        Ok(())
+    }
+
+    fn is_out_of(&self, spent: QuotaSpent) -> Refusal {
+        self.refusal(Verdict::MonthSpent, spent.to_string())
     }
 
     /// What an error is, in words and for what it asks.
@@ -402,9 +420,7 @@ impl Endpoint {
     ) -> Result<Vec<Result<Value, Refusal>>, Refusal> {
         self.may_ask(method).await?;
         let once = || async {
-            for _ in all_params {
-                self.pay(purpose, method).await?;
-            }
+            self.pay_batch(purpose, method, all_params.len()).await?;
             let mut batch = self.client.new_batch();
             let mut waiting = Vec::with_capacity(all_params.len());
             for params in all_params {

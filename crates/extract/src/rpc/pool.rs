@@ -11,14 +11,14 @@ mod error;
 use crate::rpc::classify::Verdict;
 use crate::rpc::endpoint::{Endpoint, Refusal, is_passing};
 use crate::rpc::hedge::Hedges;
-use crate::rpc::journal::Journal;
+use crate::rpc::journal::{Journal, digest_of};
 use crate::rpc::patience::{Patience, SHORTEST_REST, may_pass};
 use crate::rpc::providers::Providers;
 use crate::rpc::recording::Recorder;
 use crate::rpc::route::{self, Task};
 use crate::rpc::tally::{Asked, Purpose};
 use crate::rpc::trust::{Caught, Distrust};
-use lake::bronze::Header;
+use lake::bronze::LogFilter;
 use lake::registry::Chain;
 use lake::{Address, Bytes, Lake};
 use serde::de::DeserializeOwned;
@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub(crate) use blocks::RpcHeader;
+pub(crate) use blocks::{Known, RpcHeader};
 pub use error::PoolError;
 
 /// Headers kept in memory, a chain.
@@ -49,7 +49,7 @@ pub struct Pool {
     chain: String,
     pub(crate) endpoints: Vec<Arc<Endpoint>>,
     distrusted: Mutex<Vec<Caught>>,
-    headers: moka::future::Cache<u64, Header>,
+    headers: moka::future::Cache<u64, Known>,
     pub(crate) hedges: Hedges,
     journal: Mutex<Option<Arc<Journal>>>,
     /// Endpoints that were left out after being asked for their chain id, and why.
@@ -216,6 +216,14 @@ impl Pool {
         route::in_order(trusted, task)
     }
 
+    /// How many endpoints would share a scan of blocks from this one on.
+    pub fn sharing_scan(&self, filter: &LogFilter, block: u64) -> usize {
+        let key = digest_of(filter);
+        let trusted = self.endpoints.iter();
+        let trusted = trusted.filter(|endpoint| !self.is_distrusted_with(endpoint.label(), "eth_getLogs"));
+        route::sharing(trusted, &Task::Scan { filter: &key, block })
+    }
+
     /// Asks one endpoint after the other until `read` accepts an answer. Returns what it made of the answer, with the
     /// endpoint's label.
     ///
@@ -343,9 +351,10 @@ impl Pool {
         all_params: &[Value],
         block: u64,
     ) -> Result<(Vec<Result<Bytes, Bytes>>, String), PoolError> {
+        let journal = self.journal();
         let ask = |endpoint: &Arc<Endpoint>| {
-            let endpoint = Arc::clone(endpoint);
-            async move { batched(&endpoint, purpose, all_params).await }
+            let (endpoint, journal) = (Arc::clone(endpoint), journal.clone());
+            async move { batched(&endpoint, purpose, all_params, journal.as_deref()).await }
         };
         let read = |answers: &Vec<Result<Value, Bytes>>| {
             let read = |answer: &Result<Value, Bytes>| match answer {
@@ -360,25 +369,38 @@ impl Pool {
     }
 }
 
-/// All answers of one endpoint, in batches of as many members as it takes.
+/// All answers of one endpoint, in batches of as many members as it takes. Each batch is kept in the day's journal.
 async fn batched(
     endpoint: &Endpoint,
     purpose: Purpose,
     all_params: &[Value],
+    journal: Option<&Journal>,
 ) -> Result<Vec<Result<Value, Bytes>>, Refusal> {
     let mut answers: Vec<Result<Value, Bytes>> = Vec::with_capacity(all_params.len());
     while answers.len() < all_params.len() {
         let rest = &all_params[answers.len()..];
-        let members = &rest[..rest.len().min(endpoint.most_members())];
+        let members = &rest[..rest.len().min(endpoint.most_members("eth_call"))];
+        if let Some(known) = journal.and_then(|journal| kept_batch(journal, endpoint, members)) {
+            answers.extend(known);
+            continue;
+        }
         match endpoint.batch(purpose, "eth_call", members).await {
             Ok(part) => {
-                for answer in part {
-                    answers.push(match answer {
-                        Ok(value) => Ok(value),
-                        Err(Refusal { verdict: Verdict::Revert(data), .. }) => Err(data),
-                        Err(refusal) => return Err(refusal),
-                    });
+                let is_revert = |refusal: Refusal| match refusal.verdict {
+                    Verdict::Revert(data) => Ok(Err(data)),
+                    _ => Err(refusal),
+                };
+                let part =
+                    part.into_iter().map(|answer| answer.map_or_else(is_revert, |value| Ok(Ok(value))));
+                let part = part.collect::<Result<Vec<Result<Value, Bytes>>, Refusal>>()?;
+                if let Some(journal) = journal
+                    && let Ok(kept) = serde_json::to_value(&part)
+                    && let Err(error) =
+                        journal.keep_answer(BATCH, &json!(members), endpoint.label(), &kept).await
+                {
+                    tracing::warn!("{error}");
                 }
+                answers.extend(part);
             }
             Err(Refusal { verdict: Verdict::SmallerBatch { at_most }, .. }) if members.len() > 1 => {
                 let told = at_most.and_then(|most| usize::try_from(most).ok());
@@ -390,6 +412,20 @@ async fn batched(
         }
     }
     Ok(answers)
+}
+
+/// What the journal calls a JSON-RPC batch of `eth_call`s.
+const BATCH: &str = "eth_call batch";
+
+/// The answers to a batch by the same endpoint, if the journal has them.
+fn kept_batch(
+    journal: &Journal,
+    endpoint: &Endpoint,
+    members: &[Value],
+) -> Option<Vec<Result<Value, Bytes>>> {
+    let (answers, label) = journal.answer(BATCH, &json!(members))?;
+    let answers: Vec<Result<Value, Bytes>> = serde_json::from_value(answers).ok()?;
+    (label == endpoint.label() && answers.len() == members.len()).then_some(answers)
 }
 
 pub(crate) fn bad_answer(endpoint: &Endpoint, text: String) -> Refusal {

@@ -59,6 +59,14 @@ pub fn in_order<'e>(
     order.into_iter().map(|(_, _, endpoint)| endpoint).collect()
 }
 
+/// How many endpoints are as good for a task as the one to ask first: they share it.
+pub fn sharing<'e>(endpoints: impl Iterator<Item = &'e Arc<Endpoint>>, task: &Task<'_>) -> usize {
+    let order = in_order(endpoints, task);
+    let rank = |endpoint: &Endpoint| (endpoint.is_unfit(task), cost(endpoint, task));
+    let Some(best) = order.first().map(|first| rank(first)) else { return 0 };
+    order.into_iter().take_while(|endpoint| rank(endpoint) == best).count()
+}
+
 impl Endpoint {
     /// Whether it is asked only when nobody else is left.
     pub(crate) fn is_unfit(&self, task: &Task<'_>) -> bool {

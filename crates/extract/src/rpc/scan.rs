@@ -235,11 +235,11 @@ impl Window {
     /// Puts its pieces of at most so many blocks to the front, in order, so that the scan runs through the day and not
     /// about it.
     fn cut(self, width: u64, waiting: &mut VecDeque<Window>) {
-        let pieces = self.span.windows(width);
-        let pieces = pieces.map(|span| Window {
+        // Each is another question than the whole was, so it was put to nobody yet.
+        let pieces = self.span.windows(width).map(|span| Window {
             span,
             passed_over: self.passed_over.clone(),
-            patience: self.patience.clone(),
+            patience: Patience::default(),
         });
         for (index, piece) in pieces.enumerate() {
             waiting.insert(index, piece);
@@ -259,7 +259,7 @@ impl Window {
             else {
                 return;
             };
-            self.span = span;
+            *self = Self::new(span);
             waiting.pop_front();
         }
     }

@@ -2,13 +2,14 @@
 //! can be, asked no more, and what rests on their word is collected again.
 
 use crate::in_process::{
-    Bronze, DAYS, Host, Shape, Site, Wish, World, assert_complete, assert_same, audit, bronze, differences,
-    liquidations, memory, paused, unfinished,
+    Bronze, DAYS, Exchange, Host, Shape, Site, Wish, World, assert_complete, assert_same, audit, bronze,
+    differences, liquidations, memory, paused, unfinished,
 };
 use extract::collect::Collected;
 use lake::Lake;
 use lake::status::AuditLevel;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use testkit::server::clock::Clock;
 use testkit::server::dialects::entry;
@@ -239,14 +240,11 @@ fn an_endpoint_without_logs_keeps_the_snapshots_that_rest_on_its_state() {
         assert_complete(&collected);
         assert_same(&truth, &bronze(&lake).await);
         // Snapshots were read once: those of the first day before it was caught, and were not asked for again.
-        let of_first = site.behind("liar").bodies().into_iter().filter(|body| {
-            body.contains("eth_call") && body.contains(&format!("{:#x}", world.blocks(0).last()))
-        });
-        let mut of_first: Vec<Value> = of_first.map(|body| serde_json::from_str(&body).unwrap()).collect();
-        let asked = of_first.len();
-        of_first.sort_by_key(|call: &Value| call["params"].to_string());
-        of_first.dedup_by_key(|call| call["params"].to_string());
-        assert_eq!(of_first.len(), asked, "no question of the first day's state was put twice");
+        let last = format!("{:#x}", world.blocks(0).last());
+        let of_state = |question: &String| question.contains("eth_call") && question.contains(&last);
+        let questions = site.exchanges().iter().map(Exchange::question).filter(of_state).collect::<Vec<_>>();
+        let distinct: BTreeSet<&String> = questions.iter().collect();
+        assert!(!questions.is_empty() && distinct.len() == questions.len(), "{questions:#?}");
     });
 }
 

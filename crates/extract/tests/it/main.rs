@@ -4,11 +4,16 @@
 mod absent_history;
 mod anvil;
 mod bad_input;
+mod budgets;
 mod demo;
 mod in_process;
+mod kills;
 mod liars;
+mod never_twice;
+mod routing;
 mod same_bytes;
 mod too_much;
+mod windows;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

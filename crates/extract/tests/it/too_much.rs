@@ -1,7 +1,7 @@
 //! Endpoints for which even one block, or one list, is too much: what they refuse is asked for in parts.
 
 use crate::in_process::{
-    Host, Shape, Site, Wish, World, assert_complete, assert_same, bronze, memory, paused,
+    Exchange, Host, Shape, Site, Wish, World, assert_complete, assert_same, bronze, memory, paused,
 };
 use testkit::server::Policy;
 use testkit::server::dialects::{filters, results};
@@ -19,7 +19,8 @@ fn a_day_is_whole_where_a_block_has_more_logs_than_the_only_endpoint_gives_at_on
             let (lake, site) = (memory(), Site::open(&world, vec![Host::new("strict", policy)]));
             assert_complete(&world.collect(&lake, &site, &Wish::default()).await);
             assert_same(&truth, &bronze(&lake).await);
-            let asked = site.behind("strict").tally().methods["eth_getBlockReceipts"];
+            let of_receipts = |exchange: &&Exchange| exchange.question().contains("eth_getBlockReceipts");
+            let asked = site.exchanges().iter().filter(of_receipts).count();
             assert_eq!(asked, 1, "{}: of the one block with two", wording.name);
         });
     }

@@ -88,9 +88,10 @@ impl Endpoint {
         Learned { value, at: self.clock.timestamp() }
     }
 
-    /// Members that it takes in one batch.
-    pub fn most_members(&self) -> usize {
-        most(lock(&self.profile).batch)
+    /// Members of a method that it takes in one batch.
+    pub fn most_members(&self, method: &str) -> usize {
+        let most = most(lock(&self.profile).batch);
+        most.min(self.purse.as_ref().map_or(usize::MAX, |purse| purse.tariff().most_members(method)))
     }
 
     /// Takes to heart that it wants no more than so many members in one batch.

@@ -3,8 +3,8 @@
 use super::{Pool, PoolError, Question, read_as};
 use crate::rpc::classify::Verdict;
 use crate::rpc::tally::Purpose;
-use lake::B256;
 use lake::bronze::Header;
+use lake::{B256, Bytes};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,9 +15,14 @@ impl Pool {
     /// # Errors
     /// [`PoolError`], also when no endpoint has the block.
     pub async fn header(&self, purpose: Purpose, number: u64) -> Result<Header, PoolError> {
+        self.known_header(purpose, number).await.map(|known| known.header)
+    }
+
+    /// As [`Pool::header`], with what the header tells of the block's logs.
+    pub(crate) async fn known_header(&self, purpose: Purpose, number: u64) -> Result<Known, PoolError> {
         let ask = async {
             let read = |answer: Value| match read_as::<Option<RpcHeader>>(answer)? {
-                Some(header) if header.number == number => Ok(Header::from(header)),
+                Some(header) if header.number == number => Ok(Known::from(header)),
                 Some(header) => Err(format!("answered block {} when asked for {number}", header.number)),
                 None => Err(format!("has no block {number}")),
             };
@@ -51,7 +56,9 @@ impl Pool {
         let latest: Mutex<Option<Header>> = Mutex::default();
         let read = |answer: Value| {
             let header = read_as::<Option<RpcHeader>>(answer)?;
-            let header = header.map(Header::from).ok_or_else(|| format!("has no {tag} block"))?;
+            let header = header
+                .map(|header| Known::from(header).header)
+                .ok_or_else(|| format!("has no {tag} block"))?;
             if i64::try_from(header.timestamp).unwrap_or(i64::MAX) >= until {
                 return Ok(header);
             }
@@ -79,7 +86,7 @@ fn does_not_know_tag(verdict: &Verdict) -> bool {
 }
 
 /// The fields of an RPC block that are kept.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RpcHeader {
     #[serde(with = "alloy_serde::quantity")]
@@ -88,11 +95,25 @@ pub(crate) struct RpcHeader {
     parent_hash: B256,
     #[serde(with = "alloy_serde::quantity")]
     timestamp: u64,
+    #[serde(default)]
+    logs_bloom: Bytes,
 }
 
-impl From<RpcHeader> for Header {
+/// A header, and whether its block holds a log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Known {
+    pub(crate) header: Header,
+    /// Whether its bloom filter (Ethereum yellow paper, 4.4.3) is neither empty nor full: then it holds at least one.
+    pub(crate) holds_logs: bool,
+}
+
+impl From<RpcHeader> for Known {
     fn from(header: RpcHeader) -> Self {
-        let RpcHeader { number, hash, parent_hash, timestamp } = header;
-        Self { number, hash, parent_hash, timestamp }
+        let RpcHeader { number, hash, parent_hash, timestamp, logs_bloom } = header;
+        let bits: u32 = logs_bloom.iter().map(|byte| byte.count_ones()).sum();
+        Self {
+            header: Header { number, hash, parent_hash, timestamp },
+            holds_logs: bits > 0 && bits < 8 * 256,
+        }
     }
 }

@@ -3,13 +3,11 @@
 use crate::rpc::classify::Verdict;
 use crate::rpc::endpoint::{Endpoint, Refusal};
 use crate::rpc::patience::Patience;
-use crate::rpc::pool::{Pool, PoolError, Question, bad_answer, read_as};
+use crate::rpc::pool::{Pool, PoolError, bad_answer, read_as};
 use crate::rpc::tally::Purpose;
 use crate::rpc::trust::{Caught, Distrust};
-use lake::Bytes;
 use lake::bronze::{LogFilter, RawLog};
 use lake::span::BlockSpan;
-use serde::Deserialize;
 use serde_json::json;
 use std::collections::BTreeSet;
 
@@ -81,17 +79,7 @@ impl Pool {
     pub async fn block_with_logs(&self, span: BlockSpan) -> Result<Option<BlockSpan>, PoolError> {
         let middle = span.first() + (span.last() - span.first()) / 2;
         for number in [span.first(), middle, span.last()] {
-            let question = Question {
-                purpose: Purpose::Witness,
-                method: "eth_getBlockByNumber",
-                params: json!([format!("{number:#x}"), false]),
-                block: Some(number),
-            };
-            let read =
-                |answer| read_as::<Option<Blooming>>(answer)?.ok_or_else(|| format!("has no block {number}"));
-            let (header, _) = self.ask(&question, read).await?;
-            let bits: u32 = header.logs_bloom.iter().map(|byte| byte.count_ones()).sum();
-            if bits > 0 && bits < 8 * 256 {
+            if self.known_header(Purpose::Witness, number).await?.holds_logs {
                 return Ok(BlockSpan::new(number, number).ok());
             }
         }
@@ -102,13 +90,10 @@ impl Pool {
     /// in this run. Returns whether all showed logs; one that refuses such a question shows nothing, for or against it.
     pub async fn show_any_log(&self, labels: &BTreeSet<String>, block: BlockSpan) -> AnyLog {
         let mut shown = AnyLog::Shown;
-        let number = format!("{:#x}", block.first());
-        let params = json!([{ "fromBlock": number, "toBlock": number }]);
         for endpoint in self.endpoints.iter().filter(|endpoint| labels.contains(endpoint.label())) {
-            let answer = endpoint.request(Purpose::Witness, "eth_getLogs", &params).await;
-            match answer.map(read_as::<Vec<RawLog>>) {
-                Ok(Ok(logs)) if !logs.is_empty() => {}
-                Ok(Ok(_)) => {
+            match self.any_log_by(endpoint, block).await {
+                Ok(true) => {}
+                Ok(false) => {
                     let text = format!(
                         "answers that block {} holds no log at all, yet its header says that it does: it does not hold \
                          these logs",
@@ -118,11 +103,33 @@ impl Pool {
                     self.distrust(Caught { refusal, of: Distrust::Logs }).await;
                     shown = AnyLog::Caught;
                 }
-                Ok(Err(_)) | Err(_) if shown == AnyLog::Shown => shown = AnyLog::Unknown,
-                Ok(Err(_)) | Err(_) => {}
+                Err(_) if shown == AnyLog::Shown => shown = AnyLog::Unknown,
+                Err(_) => {}
             }
         }
         shown
+    }
+
+    /// Whether an endpoint shows any log of a block, or what it showed of it before in this day.
+    async fn any_log_by(&self, endpoint: &Endpoint, block: BlockSpan) -> Result<bool, Refusal> {
+        let method = "eth_getLogs";
+        let journal = self.journal();
+        let of = json!([endpoint.label(), "any", block]);
+        let known = journal.as_ref().and_then(|journal| journal.answer(method, &of));
+        if let Some(shown) = known.and_then(|(answer, _)| answer.as_bool()) {
+            return Ok(shown);
+        }
+        let number = format!("{:#x}", block.first());
+        let params = json!([{ "fromBlock": number, "toBlock": number }]);
+        let answer = endpoint.request(Purpose::Witness, method, &params).await?;
+        let logs: Vec<RawLog> = read_as(answer).map_err(|why| bad_answer(endpoint, why))?;
+        if let Some(journal) = journal
+            && let Err(error) =
+                journal.keep_answer(method, &of, endpoint.label(), &json!(!logs.is_empty())).await
+        {
+            tracing::warn!("{error}");
+        }
+        Ok(!logs.is_empty())
     }
 }
 
@@ -135,12 +142,4 @@ pub enum AnyLog {
     Unknown,
     /// At least one showed none.
     Caught,
-}
-
-/// A header's part that tells of logs (Ethereum yellow paper, 4.4.3).
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Blooming {
-    #[serde(default)]
-    logs_bloom: Bytes,
 }
