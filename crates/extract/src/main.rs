@@ -3,7 +3,7 @@
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use extract::collect::Collector;
-use extract::doctor::Doctor;
+use extract::doctor::{Doctor, with_noun};
 use extract::report::{Progress, Summary};
 use extract::rpc::providers::Providers;
 use extract::rpc::recording::Recorder;
@@ -215,7 +215,7 @@ async fn doctor(args: DoctorArgs) -> anyhow::Result<ExitCode> {
         first_day: run.as_ref().map(|run| run.zone.window(run.days.from())).transpose()?,
         providers: &providers,
         lake: lake.as_ref(),
-        told: &|one| eprintln!("{} {}: {} requests", one.chain, one.label, one.requests),
+        told: &|one| eprintln!("{} {}: {}", one.chain, one.label, with_noun(one.requests, "question")),
     };
     let bill = doctor.bill();
     eprint!("{}", bill.in_words());

@@ -157,7 +157,7 @@ impl Pool {
         let task = Task::Scan { filter: &window.filter, block: window.span.first() };
         let others =
             self.candidates(&task).into_iter().filter(|endpoint| endpoint.operator() != first.operator());
-        'others: for other in others.filter(|other| !other.is_down() && !other.lacks("eth_getLogs")) {
+        'others: for other in others.filter(|other| !other.is_unfit(&task)) {
             let width = other.log_window(&window.filter);
             let spans: Vec<BlockSpan> = match sample.at {
                 Some(at) => part_of(window.span, width, at).into_iter().collect(),

@@ -6,6 +6,7 @@ mod anvil;
 mod bad_input;
 mod budgets;
 mod demo;
+mod doctor;
 mod in_process;
 mod kills;
 mod liars;
