@@ -95,8 +95,8 @@ impl<'a> Boundaries<'a> {
             let (day, chain) = (window.day, self.chain.name.clone());
             return Err(BoundaryError::NotFinal { day, chain, end: window.end, head: self.head });
         }
-        let (before, first) = self.at(Purpose::Boundary, window.start).await?;
-        let (last, after) = self.at(Purpose::Boundary, window.end).await?;
+        let at = |instant| self.at(Purpose::Boundary, instant);
+        let ((before, first), (last, after)) = futures::try_join!(at(window.start), at(window.end))?;
         // Both searches meeting in one pair of blocks means that the day has none.
         let is_empty = first == after;
         Ok(DayBlocks {

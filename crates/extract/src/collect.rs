@@ -9,6 +9,7 @@ use crate::rpc::pool::{Pool, PoolError};
 use crate::rpc::providers::Providers;
 use crate::rpc::recording::Recorder;
 use crate::rpc::tally::Asked;
+use crate::rpc::trust::Distrust;
 use lake::Lake;
 use lake::bronze::{
     BronzeError, CallRecord, CsuOfDay, DayBlocks, DayOfChain, Header, LiquidationLogs, ReadsAtBlock, Record,
@@ -21,7 +22,7 @@ use lake::registry::{Chain, Csu};
 use lake::run::Run;
 use lake::span::BlockSpan;
 use lake::status::{AuditLevel, Dataset, Reason, Status};
-use protocols::{Family, Layout};
+use protocols::{Answers, Family, Layout};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -38,7 +39,7 @@ pub struct Collector<'a> {
     pub providers: &'a Providers,
     /// Keeps exchanges, for a recording.
     pub recorder: Option<Arc<Recorder>>,
-    /// Requests under way at once, a chain.
+    /// Requests under way at once, a chain; in a scan, an endpoint of those that share it.
     pub at_once: usize,
     /// How far scans are checked against other operators, where there are any.
     pub audit: AuditLevel,
@@ -284,7 +285,6 @@ impl<'a> Collector<'a> {
             }
             day.tasks = open_tasks;
             open.progress.begin_day(date);
-            let known = layouts.clone();
             match Journal::open(self.lake, &open.chain.name, date).await {
                 Err(error) => done.extend(fail_all(&day, &Failure::from(error))),
                 Ok(journal) => {
@@ -293,12 +293,6 @@ impl<'a> Collector<'a> {
                 }
             }
             self.record(&done).await;
-            for (csu, history) in layouts.iter().filter(|(csu, history)| known.get(*csu) != Some(*history)) {
-                // Only a memory: what is not saved is found again.
-                if let Err(error) = self.lake.replace_json(&path::layout_cache(csu), history).await {
-                    tracing::warn!("{error}");
-                }
-            }
             self.keep_state(open.pool).await;
             let memory = open.memory.lock().unwrap_or_else(PoisonError::into_inner).clone();
             if memory != ReadMemory::default()
@@ -329,10 +323,11 @@ impl<'a> Collector<'a> {
         units: &[Unit<'a>],
         outcomes: &mut Vec<Outcome>,
     ) {
-        let mut known: BTreeSet<String> = BTreeSet::new();
+        let mut known: BTreeSet<(String, Distrust)> = BTreeSet::new();
         loop {
-            let caught = open.pool.distrusted().into_iter().map(|refusal| refusal.label);
-            let caught: BTreeSet<String> = caught.filter(|label| !known.contains(label)).collect();
+            let caught = open.pool.distrusted().into_iter().map(|caught| (caught.refusal.label, caught.of));
+            let caught: BTreeSet<(String, Distrust)> =
+                caught.filter(|caught| !known.contains(caught)).collect();
             if caught.is_empty() {
                 return;
             }
@@ -369,18 +364,31 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// Collected tasks that rest on the word of these endpoints, as the ledger remembers.
+    /// Collected tasks that rest on what these endpoints are not believed, as this run knows or the ledger remembers.
     async fn resting_on(
         &self,
-        labels: &BTreeSet<String>,
+        caught: &BTreeSet<(String, Distrust)>,
         outcomes: &[Outcome],
     ) -> BTreeSet<(String, Day, Dataset)> {
         let mut doubtful = BTreeSet::new();
         for outcome in outcomes.iter().filter(|outcome| outcome.status == Status::Collected) {
-            let path = path::ledger_entry(outcome.dataset, &outcome.csu, outcome.date);
-            let Ok(Some(bytes)) = self.lake.get(&path).await else { continue };
-            let Ok(entry) = serde_json::from_slice::<LedgerEntry>(&bytes) else { continue };
-            if entry.endpoints.iter().any(|label| labels.contains(label)) {
+            let (rests_on, logs_from) = match &outcome.effort {
+                Some(effort) => (effort.endpoints.clone(), effort.logs_from.clone()),
+                None => {
+                    let path = path::ledger_entry(outcome.dataset, &outcome.csu, outcome.date);
+                    let Ok(Some(bytes)) = self.lake.get(&path).await else { continue };
+                    let Ok(entry) = serde_json::from_slice::<LedgerEntry>(&bytes) else { continue };
+                    // The ledger does not say who gave the logs and who the reads: it may have been any of them.
+                    let all: BTreeSet<String> = entry.endpoints.into_iter().collect();
+                    (all.clone(), all)
+                }
+            };
+            let is_doubtful = |(label, of): &(String, Distrust)| match (of, outcome.dataset) {
+                (Distrust::Everything, _) => rests_on.contains(label),
+                (Distrust::Logs, Dataset::Liquidations) => logs_from.contains(label),
+                (Distrust::Logs, Dataset::Tvl) => false,
+            };
+            if caught.iter().any(is_doubtful) {
                 doubtful.insert((outcome.csu.clone(), outcome.date, outcome.dataset));
             }
         }
@@ -428,6 +436,17 @@ impl<'a> Collector<'a> {
         let mut confirmed = BTreeMap::new();
         outcomes.extend(self.snapshots(&work, &at_once, layouts, &mut confirmed).await);
         let scans = of_set.remove(&Dataset::Liquidations).unwrap_or_default();
+        for unit in &scans {
+            let id = unit.csu.id.as_str();
+            // A snapshot that was written before shows whether the remembered layout held at its block.
+            let known = layouts.get(id).and_then(|history| history.range(..=day.window.day).next_back());
+            if let (Some((_, layout)), false) = (known, confirmed.contains_key(id)) {
+                let calls = self.stored_calls(unit.csu, day.window.day, last).await;
+                if !calls.is_empty() && unit.family.confirm(unit.csu, layout, &Answers::new(&calls)).is_ok() {
+                    confirmed.insert(id, layout.clone());
+                }
+            }
+        }
         outcomes.extend(self.liquidations(&work, &scans, &confirmed).await);
         if !later.is_empty() {
             outcomes.extend(self.snapshots(&work, &later, layouts, &mut confirmed).await);

@@ -15,11 +15,14 @@ use serde_json::json;
 /// Steps of discovery after which a family is taken to be going in circles.
 const DISCOVERY_STEPS: usize = 16;
 
-/// Keeps a layout from this day on, unless the day would use the same one anyway.
-pub(crate) fn remember(history: &mut LayoutHistory, day: Day, layout: &Layout) {
-    if history.range(..=day).next_back().is_none_or(|(_, known)| known != layout) {
+/// Keeps a layout from this day on, unless the day would use the same one anyway. Returns whether the history is another
+/// now.
+pub(crate) fn remember(history: &mut LayoutHistory, day: Day, layout: &Layout) -> bool {
+    let is_new = history.range(..=day).next_back().is_none_or(|(_, known)| known != layout);
+    if is_new {
         history.insert(day, layout.clone());
     }
+    is_new
 }
 
 /// Asks a family's discovery questions at a block until it has the layout, beginning with answers already there and with

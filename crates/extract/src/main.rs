@@ -3,7 +3,7 @@
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use extract::collect::Collector;
-use extract::doctor::Doctor;
+use extract::doctor::{Doctor, with_noun};
 use extract::fill::{DEFILLAMA, Filler};
 use extract::report::{Progress, Summary};
 use extract::rpc::providers::Providers;
@@ -118,7 +118,7 @@ struct RunArgs {
     /// Endpoints file, in place of the run's. Keys stay in the environment variables that it names.
     #[arg(long, value_name = "FILE")]
     providers: Option<PathBuf>,
-    /// Requests under way at once on each chain.
+    /// Requests under way at once on each chain; in a scan, on each of the endpoints that share it.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: u16,
     /// How far log scans are checked against other operators: one_source, sampled, two_operators or receipts.
@@ -260,7 +260,7 @@ async fn doctor(args: DoctorArgs) -> anyhow::Result<ExitCode> {
         first_day: run.as_ref().map(|run| run.zone.window(run.days.from())).transpose()?,
         providers: &providers,
         lake: lake.as_ref(),
-        told: &|one| eprintln!("{} {}: {} requests", one.chain, one.label, one.requests),
+        told: &|one| eprintln!("{} {}: {}", one.chain, one.label, with_noun(one.requests, "question")),
     };
     let bill = doctor.bill();
     eprint!("{}", bill.in_words());

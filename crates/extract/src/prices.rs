@@ -6,6 +6,7 @@
 use crate::collect::{Collector, DayWork, Unit, bad_object, effort_of};
 use crate::ledger::{Effort, Failure};
 use crate::rpc::tally::Purpose;
+use crate::rpc::trust::Distrust;
 use lake::bronze::{PriceBook, RawLog, ReadsAtBlock, Record};
 use lake::day::{Day, DayWindow};
 use lake::ledger::PriceBookEntry;
@@ -140,11 +141,12 @@ impl Collector<'_> {
         serde_json::from_slice(&bytes).ok()
     }
 
-    /// Days of the run whose price books rest on the word of these endpoints.
+    /// Days of the run whose price books rest on the word of these endpoints: of those that are not believed anything, since a
+    /// price book holds answers of contracts and no logs.
     pub(crate) async fn price_books_resting_on(
         &self,
         chain: &Chain,
-        labels: &BTreeSet<String>,
+        caught: &BTreeSet<(String, Distrust)>,
     ) -> BTreeSet<Day> {
         let mut doubtful = BTreeSet::new();
         if self.run.registry.feeds(&chain.name).next().is_none() {
@@ -152,7 +154,8 @@ impl Collector<'_> {
         }
         for date in self.run.days.days() {
             let Some(entry) = self.price_book_entry(&chain.name, date).await else { continue };
-            let is_theirs = entry.endpoints.iter().any(|label| labels.contains(label));
+            let is_theirs =
+                entry.endpoints.iter().any(|label| caught.contains(&(label.clone(), Distrust::Everything)));
             if entry.status == Status::Collected && is_theirs {
                 doubtful.insert(date);
             }

@@ -51,13 +51,23 @@ impl Setting {
 
     /// The setting with a chain, final after 64 blocks and with Multicall3 from its first block on.
     #[must_use]
-    pub fn with_chain(mut self, name: &str, chain_id: u64, block_seconds: f64) -> Self {
+    pub fn with_chain(self, name: &str, chain_id: u64, block_seconds: f64) -> Self {
         let multicall3 = crate::simchain::MULTICALL3;
+        let multicall3 = format!("multicall3 = \"{multicall3}\"\nmulticall3_block = 0\n");
+        self.chain_row(name, chain_id, block_seconds, &multicall3)
+    }
+
+    /// The setting with a chain on which Multicall3 was never deployed.
+    #[must_use]
+    pub fn with_chain_without_multicall3(self, name: &str, chain_id: u64, block_seconds: f64) -> Self {
+        self.chain_row(name, chain_id, block_seconds, "")
+    }
+
+    fn chain_row(mut self, name: &str, chain_id: u64, block_seconds: f64, multicall3: &str) -> Self {
         let row = write!(
             self.chains,
             "[[chain]]\nname = \"{name}\"\nchain_id = {chain_id}\nnative_symbol = \"ETH\"\nis_l2 = false\n\
-             block_seconds = {block_seconds:?}\nmulticall3 = \"{multicall3}\"\nmulticall3_block = 0\n\
-             finality_blocks = 64\nsource = \"simulated\"\n\n"
+             block_seconds = {block_seconds:?}\n{multicall3}finality_blocks = 64\nsource = \"simulated\"\n\n"
         );
         debug_assert!(row.is_ok(), "writing to a string does not fail");
         self

@@ -68,6 +68,12 @@ impl Asked {
         count.units = count.units.saturating_add(units);
     }
 
+    /// Adds units that were paid beside those of the requests.
+    pub fn charge(&mut self, purpose: Purpose, method: &'static str, units: u64) {
+        let count = self.counts.entry((purpose, method)).or_default();
+        count.units = count.units.saturating_add(units);
+    }
+
     /// Counts a request that failed in passing, and is made again.
     pub fn count_again(&mut self, purpose: Purpose) {
         *self.again.entry(purpose).or_default() += 1;

@@ -1,8 +1,7 @@
 //! Worlds within this process: simulated chains with their deployments, endpoints before them, a lake in memory, and a
 //! time that jumps to whatever comes next.
-#![allow(dead_code, reason = "the tests of budgets and windows, which use the rest, are still to come")]
 
-use alloy_primitives::{Address, Bytes, U256, keccak256};
+use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use extract::collect::{Collected, Collector};
 use extract::report::Progress;
 use extract::rpc::budget::{Purse, Tariff};
@@ -10,23 +9,26 @@ use extract::rpc::clock::Clock;
 use extract::rpc::providers::{EndpointConfig, Providers, Reach};
 use extract::rpc::secret::Scrubber;
 use extract::rpc::tally::Purpose;
+use extract::rpc::wire::InProcess;
 use jiff::Timestamp;
 use lake::Lake;
-use lake::bronze::{Audit, LiquidationLogs, Record};
+use lake::bronze::{Audit, LiquidationLogs, RawLog, Record};
 use lake::path::{self, BronzeKey};
+use lake::registry::Chain;
 use lake::run::{Overrides, Run};
 use lake::span::BlockSpan;
 use lake::status::{AuditLevel, Dataset, Reason};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use testkit::contracts::{AaveReserve, AaveV3, Liquidation, Price};
 use testkit::server::clock::Clock as ProviderClock;
-use testkit::server::limits::Account;
+use testkit::server::limits::{Account, Limits, Period};
 use testkit::server::{Policy, Provider, TokioClock};
 use testkit::setting::Setting;
 use testkit::simchain::{self, Contracts, Emitted, SimChain};
+use tokio::time::Instant;
 
 /// The days of a world, as many as it has.
 pub(crate) const DAYS: [&str; 3] = ["2024-12-10", "2024-12-11", "2024-12-12"];
@@ -56,12 +58,15 @@ pub(crate) struct Shape {
     pub(crate) block_seconds: u64,
     /// The day at whose middle every deployment was touched last, as its state says.
     pub(crate) touched: Option<usize>,
+    /// Whether the chains have Multicall3.
+    pub(crate) multicall3: bool,
 }
 
 impl Default for Shape {
     fn default() -> Self {
         let (chains, days, csus, liquidations) = (1, 2, 2, 14);
-        Self { chains, days, csus, liquidations, block_seconds: BLOCK_SECONDS, touched: None }
+        let (block_seconds, multicall3) = (BLOCK_SECONDS, true);
+        Self { chains, days, csus, liquidations, block_seconds, touched: None, multicall3 }
     }
 }
 
@@ -84,7 +89,10 @@ impl World {
         let mut setting = Setting::new().unwrap();
         let (mut chains, mut markets) = (Vec::new(), Vec::new());
         for (name, id) in CHAINS.into_iter().take(shape.chains) {
-            setting = setting.with_chain(name, id, shape.block_seconds as f64);
+            setting = match shape.multicall3 {
+                true => setting.with_chain(name, id, shape.block_seconds as f64),
+                false => setting.with_chain_without_multicall3(name, id, shape.block_seconds as f64),
+            };
             let of_chain: Vec<AaveV3> = (0..shape.csus).map(|csu| market(name, csu, shape)).collect();
             for (index, market) in of_chain.iter().enumerate() {
                 setting = setting.with_aave_v3(&csu_id(name, index), name, market.provider);
@@ -109,6 +117,32 @@ impl World {
     /// Blocks of a day.
     pub(crate) fn blocks(&self, day: usize) -> BlockSpan {
         blocks(self.shape, day)
+    }
+
+    /// The liquidations of these blocks, by any deployment.
+    pub(crate) fn logs_in(&self, span: BlockSpan) -> Vec<RawLog> {
+        let topic = liquidation_topic();
+        let logs = self.chains[0].logs(span.first()..=span.last());
+        logs.filter(|log| log.topics.first() == Some(&topic)).cloned().collect()
+    }
+
+    /// What every run must ask before it goes on: chain ids, the last final block, the first block of the chain and those
+    /// of the days, whose headers the journals of their days may not have.
+    pub(crate) fn is_introduction(&self, question: &str) -> bool {
+        let firsts = (0..self.shape.days).map(|day| format!("{:#x}", self.blocks(day).first()));
+        let tags = ["finalized", "latest", "0x0"].map(str::to_owned);
+        let headers = tags.into_iter().chain(firsts).map(|block| format!("[\"{block}\",false]"));
+        question.contains("eth_chainId") || headers.into_iter().any(|header| question.contains(&header))
+    }
+
+    /// The directory with the registry and the run file.
+    pub(crate) fn setting(&self) -> &Setting {
+        &self.setting
+    }
+
+    /// The first chain's row in the registry.
+    pub(crate) fn registered(&self) -> Chain {
+        self.run(&Wish::default()).registry.chain(CHAINS[0].0).unwrap().clone()
     }
 
     pub(crate) fn chain(&self) -> &SimChain {
@@ -164,6 +198,11 @@ impl World {
     }
 }
 
+/// Aave V3's `LiquidationCall`.
+pub(crate) fn liquidation_topic() -> B256 {
+    keccak256("LiquidationCall(address,address,address,uint256,uint256,address,bool)")
+}
+
 fn csu_id(chain: &str, csu: usize) -> String {
     format!("aave_v3_{chain}_{csu}")
 }
@@ -206,6 +245,7 @@ fn chain(id: u64, markets: &[AaveV3], shape: Shape) -> SimChain {
     SimChain::new(id, 0..=last + AFTER, clock)
         .unwrap()
         .with_finality(FINALITY)
+        .with_multicall3_from(shape.multicall3.then_some(0))
         .with_contracts(contracts)
         .with_logs(logs(markets, shape))
         .unwrap()
@@ -313,8 +353,10 @@ impl Host {
         Self { operator: operator.to_owned(), ..self }
     }
 
-    pub(crate) fn charging(self, tariff: Tariff) -> Self {
-        Self { tariff, ..self }
+    /// With limits of its key that the providers file states truly.
+    pub(crate) fn limited(self, limits: Limits) -> Self {
+        let tariff = tariff_of(&self.operator, &limits);
+        Self { policy: Policy { limits, ..self.policy }, tariff, ..self }
     }
 
     /// With a key that others have too. What the first of them charges counts for all.
@@ -323,10 +365,92 @@ impl Host {
     }
 }
 
+/// What a truthful providers file says of limits.
+fn tariff_of(operator: &str, limits: &Limits) -> Tariff {
+    let cost = |units: u64| u32::try_from(units).unwrap();
+    let of_period = |period| limits.quota.filter(|quota| quota.period == period).map(|quota| quota.units);
+    Tariff {
+        operator: operator.to_owned(),
+        unit: "units".to_owned(),
+        units_per_second: limits.per_second.map_or(10_000.0, |rate| rate.units as f64),
+        units_per_month: of_period(Period::Month),
+        units_per_day: of_period(Period::Day),
+        cost: limits
+            .prices
+            .methods
+            .iter()
+            .map(|price| (price.method.to_owned(), cost(price.units)))
+            .collect(),
+        other: cost(limits.prices.other),
+        batch: cost(limits.prices.batch),
+        source: "simulated".to_owned(),
+    }
+}
+
 /// Endpoints with the providers behind them. To be opened within the time in which they are asked.
 pub(crate) struct Site {
     pub(crate) providers: Providers,
     hosts: BTreeMap<String, Arc<Provider>>,
+    opened: Instant,
+    exchanges: Exchanges,
+}
+
+/// All that was said to the providers of a site, and what they said, in the order of the questions.
+type Exchanges = Arc<Mutex<Vec<Exchange>>>;
+
+/// A request with its reply.
+#[derive(Debug, Clone)]
+pub(crate) struct Exchange {
+    pub(crate) label: String,
+    body: Value,
+    /// Status and body; none while it is on its way, or when the connection broke.
+    reply: Option<(u16, Vec<u8>)>,
+    /// Whether nothing is on its way any more.
+    ended: bool,
+}
+
+impl Exchange {
+    /// Whether an error came in place of a result.
+    pub(crate) fn is_refused(&self) -> bool {
+        let refused = |(status, body): &(u16, Vec<u8>)| {
+            let body: Value = serde_json::from_slice(body).unwrap_or_default();
+            *status != 200 || body["result"].is_null()
+        };
+        self.reply.as_ref().is_some_and(refused)
+    }
+
+    /// What it asks for, without its ids: who asks the same twice has the same here.
+    pub(crate) fn question(&self) -> String {
+        let calls = self.body.as_array().cloned().unwrap_or_else(|| vec![self.body.clone()]);
+        let question = |call: &Value| format!("{} {}", call["method"], call["params"]);
+        format!("{}: {}", self.label, calls.iter().map(question).collect::<Vec<_>>().join(", "))
+    }
+
+    /// The log query that it is.
+    pub(crate) fn scan(&self) -> Option<Scanned> {
+        Scanned::read(&self.body)
+    }
+}
+
+/// A provider's carrier that writes down what it carries.
+fn overheard(label: String, carrier: InProcess, exchanges: Exchanges) -> InProcess {
+    Arc::new(move |body| {
+        let (exchanges, carried) = (Arc::clone(&exchanges), carrier(body.clone()));
+        let body = serde_json::from_slice(&body).unwrap();
+        let asked = Exchange { label: label.clone(), body, reply: None, ended: false };
+        Box::pin(async move {
+            let nth = {
+                let mut exchanges = exchanges.lock().unwrap();
+                exchanges.push(asked);
+                exchanges.len() - 1
+            };
+            let carried = carried.await;
+            let exchange = &mut exchanges.lock().unwrap()[nth];
+            exchange.reply = carried.as_ref().ok().map(|(status, _, body)| (*status, body.clone()));
+            exchange.ended = true;
+            carried
+        })
+    })
 }
 
 impl Site {
@@ -334,8 +458,9 @@ impl Site {
         let clock = Clock::at(Timestamp::from_second(TODAY).unwrap());
         let time: Arc<dyn ProviderClock> = Arc::new(TokioClock::at(TODAY as u64));
         let mut keys: BTreeMap<&'static str, (Arc<Purse>, Arc<Account>)> = BTreeMap::new();
-        let mut site =
-            Self { providers: Providers { clock, ..Providers::default() }, hosts: BTreeMap::new() };
+        let providers = Providers { clock, ..Providers::default() };
+        let exchanges = Exchanges::default();
+        let mut site = Self { providers, hosts: BTreeMap::new(), opened: Instant::now(), exchanges };
         for host in hosts {
             let name = host.key.unwrap_or(&host.label);
             let new_key = || {
@@ -347,12 +472,13 @@ impl Site {
                 None => new_key(),
             };
             let provider = Provider::new(&world.chains[host.chain], host.policy, &time);
-            let provider = Arc::new(provider.with_account(&account).keeping_bodies());
+            let provider = Arc::new(provider.with_account(&account));
+            let carrier = overheard(host.label.clone(), provider.carrier(), Arc::clone(&site.exchanges));
             site.providers.endpoints.push(EndpointConfig {
                 label: host.label.clone(),
                 operator: host.operator,
                 chain: CHAINS[host.chain].0.to_owned(),
-                reach: Reach::InProcess(provider.carrier()),
+                reach: Reach::InProcess(carrier),
                 scrubber: Scrubber::default(),
                 log_window: host.window,
                 purse: Some(purse),
@@ -362,19 +488,51 @@ impl Site {
         site
     }
 
-    /// The provider behind an endpoint.
-    pub(crate) fn behind(&self, label: &str) -> &Arc<Provider> {
-        &self.hosts[label]
+    /// The same providers as another process meets them, later: its purses are new, the providers' accounts are not.
+    pub(crate) fn again(&self) -> Self {
+        let now = Timestamp::from_second(TODAY).unwrap() + self.opened.elapsed();
+        let clock = Clock::at(now);
+        let mut purses: BTreeMap<String, Arc<Purse>> = BTreeMap::new();
+        let mut providers = Providers { clock, ..self.providers.clone() };
+        for endpoint in &mut providers.endpoints {
+            let old = endpoint.purse.as_ref().unwrap();
+            let new = || Arc::new(Purse::new(old.name(), old.tariff().clone(), clock));
+            endpoint.purse = Some(Arc::clone(purses.entry(old.name().to_owned()).or_insert_with(new)));
+        }
+        let exchanges = Arc::clone(&self.exchanges);
+        Self { providers, hosts: self.hosts.clone(), opened: self.opened, exchanges }
+    }
+
+    /// What the providers' accounts say, a key once.
+    pub(crate) fn accounts(&self) -> Vec<&Arc<Account>> {
+        let mut accounts: Vec<&Arc<Account>> = Vec::new();
+        for account in self.hosts.values().map(|provider| provider.account()) {
+            if !accounts.iter().any(|known| Arc::ptr_eq(known, account)) {
+                accounts.push(account);
+            }
+        }
+        accounts
+    }
+
+    /// All requests so far, in order, with their replies.
+    pub(crate) fn exchanges(&self) -> Vec<Exchange> {
+        self.exchanges.lock().unwrap().clone()
+    }
+
+    /// Requests that are on their way.
+    pub(crate) fn under_way(&self) -> usize {
+        self.exchanges.lock().unwrap().iter().filter(|exchange| !exchange.ended).count()
     }
 
     /// Requests that reached the providers.
-    pub(crate) fn requests(&self) -> u64 {
-        self.hosts.values().map(|provider| provider.tally().requests).sum()
+    pub(crate) fn requests(&self) -> usize {
+        self.exchanges.lock().unwrap().len()
     }
 
     /// The log queries that an endpoint was asked, in order.
     pub(crate) fn scans(&self, label: &str) -> Vec<Scanned> {
-        self.behind(label).bodies().iter().filter_map(|body| Scanned::read(body)).collect()
+        let exchanges = self.exchanges();
+        exchanges.iter().filter(|exchange| exchange.label == label).filter_map(Exchange::scan).collect()
     }
 }
 
@@ -386,8 +544,7 @@ pub(crate) struct Scanned {
 }
 
 impl Scanned {
-    fn read(body: &str) -> Option<Self> {
-        let call: Value = serde_json::from_str(body).unwrap();
+    fn read(call: &Value) -> Option<Self> {
         let filter = &call["params"][0];
         let block =
             |name: &str| u64::from_str_radix(filter[name].as_str().unwrap().trim_start_matches("0x"), 16);
