@@ -4,6 +4,7 @@
 //! by key. The same rows give the same bytes: nothing here asks for the time or the machine.
 
 use crate::schema::{BadCell, KeyPart, Row};
+use arrow_array::RecordBatch;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{WriterProperties, WriterVersion};
@@ -42,7 +43,14 @@ pub fn parquet_bytes<R: Row>(mut rows: Vec<R>) -> Result<Vec<u8>, TableError> {
     if let Some(pair) = rows.windows(2).find(|pair| pair[0].key() == pair[1].key()) {
         return Err(TableError::DuplicateKey { table, key: pair[0].key() });
     }
-    let batch = R::to_batch(&rows)?;
+    batch_bytes(table, &R::to_batch(&rows)?)
+}
+
+/// A batch of a table, in the order of its rows, as the bytes of a Parquet file.
+///
+/// # Errors
+/// [`TableError::Parquet`].
+pub fn batch_bytes(table: &'static str, batch: &RecordBatch) -> Result<Vec<u8>, TableError> {
     let failed = |source| TableError::Parquet { table, source };
     let properties = WriterProperties::builder()
         .set_created_by(format!("lendlake {}", env!("CARGO_PKG_VERSION")))
@@ -51,7 +59,7 @@ pub fn parquet_bytes<R: Row>(mut rows: Vec<R>) -> Result<Vec<u8>, TableError> {
         .build();
     let mut bytes = Vec::new();
     let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).map_err(failed)?;
-    writer.write(&batch).map_err(failed)?;
+    writer.write(batch).map_err(failed)?;
     writer.close().map_err(failed)?;
     Ok(bytes)
 }

@@ -1,5 +1,7 @@
 //! Silver to gold: builds, documents and shows the daily panel of CSUs.
 
+mod cli;
+
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use lake::day::Day;
@@ -50,6 +52,15 @@ enum Command {
     Show(RunArgs),
     /// Write or check the data dictionary: every table and column with unit, meaning and null rule.
     Dictionary(DictionaryArgs),
+    /// Write the panel for other programs: Stata, CSV, Parquet.
+    ///
+    /// Takes the rows of the run's CSUs and days from gold. The same gold gives the same bytes. In the Stata file a
+    /// null number is `.a` where the archive was unavailable, `.b` no block, `.f` failed, `.n` not deployed, `.p`
+    /// partial, `.r` retired, `.t` not attempted, `.u` unsupported, `.x` a price is missing, and `.` otherwise.
+    #[command(after_help = "Examples:
+  panel export --run pipelines/runs/2024-12.toml --dta panel_daily.dta
+  panel export --run pipelines/runs/2024-12.toml --csu 'aave_v3_*' --csv aave.csv --parquet aave.parquet")]
+    Export(cli::export::ExportArgs),
 }
 
 /// Which run, and what to put in place of its words.
@@ -114,6 +125,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Build(args) => run_build(&args),
         Command::Show(args) => run_show(&args),
         Command::Dictionary(args) => run_dictionary(&args),
+        Command::Export(args) => cli::export::run(&args),
     }
 }
 

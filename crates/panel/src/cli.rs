@@ -1,0 +1,18 @@
+//! The subcommands that hand gold on: export, diff, release, report.
+
+pub(crate) mod export;
+
+use anyhow::{Result, anyhow};
+use std::path::Path;
+
+/// Writes a file that a person asked for, with the directories above it.
+fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    }
+    std::fs::write(path, bytes).map_err(|error| {
+        anyhow!("cannot write {}: {error}\nhint: name a place you may write to", path.display())
+    })?;
+    eprintln!("wrote {} ({} bytes)", path.display(), bytes.len());
+    Ok(())
+}
