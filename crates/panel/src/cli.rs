@@ -1,5 +1,6 @@
 //! The subcommands that hand gold on: export, diff, release, report.
 
+pub(crate) mod diff;
 pub(crate) mod export;
 
 use anyhow::{Result, anyhow};
@@ -7,12 +8,13 @@ use std::path::Path;
 
 /// Writes a file that a person asked for, with the directories above it.
 fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-        std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
-    }
-    std::fs::write(path, bytes).map_err(|error| {
+    let failed = |error: std::io::Error| {
         anyhow!("cannot write {}: {error}\nhint: name a place you may write to", path.display())
-    })?;
+    };
+    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        std::fs::create_dir_all(directory).map_err(failed)?;
+    }
+    std::fs::write(path, bytes).map_err(failed)?;
     eprintln!("wrote {} ({} bytes)", path.display(), bytes.len());
     Ok(())
 }

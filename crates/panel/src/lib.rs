@@ -5,6 +5,7 @@
 
 pub mod build;
 pub mod dictionary;
+pub mod diff;
 pub mod export;
 mod flows;
 pub mod frame;

@@ -18,7 +18,7 @@ Exit codes:
   0  every row of the frame is done (collected, not_deployed, retired, no_block or unsupported) in
      the run's datasets
   1  built, but some rows are missing: they are listed, and running the stages again may fill them
-     (dictionary --check: some pages are stale)
+     (dictionary --check: some pages are stale; diff: the panels differ)
   2  cannot run: the run file, the registry, the lake or silver is not as it must be
 
 The panel is gold/panel_daily.parquet in the run's lake, with panel_daily.csv beside it. It has one row for every \
@@ -61,6 +61,16 @@ enum Command {
   panel export --run pipelines/runs/2024-12.toml --dta panel_daily.dta
   panel export --run pipelines/runs/2024-12.toml --csu 'aave_v3_*' --csv aave.csv --parquet aave.parquet")]
     Export(cli::export::ExportArgs),
+    /// Tell which rows and columns moved between two panels, by how much, and why.
+    ///
+    /// Rows are matched by CSU and day. Columns of lineage (release, versions, hashes) are not compared: they are the
+    /// reasons. `unexplained` is a change under the same inputs, registry, code and status.
+    #[command(after_help = "Exit codes: 0 the same values, 1 they differ, 2 they cannot be compared.
+
+Examples:
+  panel diff releases/v2024.12.0 data
+  panel diff old.parquet data/demo/lake/gold/panel_daily.parquet --tolerance 1e-9 --json")]
+    Diff(cli::diff::DiffArgs),
 }
 
 /// Which run, and what to put in place of its words.
@@ -126,6 +136,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Show(args) => run_show(&args),
         Command::Dictionary(args) => run_dictionary(&args),
         Command::Export(args) => cli::export::run(&args),
+        Command::Diff(args) => cli::diff::run(&args),
     }
 }
 

@@ -270,7 +270,9 @@ pub fn label(column: &Column) -> String {
         return meaning.to_owned();
     }
     let cut: String = meaning.chars().take(LABEL + 1).collect();
-    let end = cut.rfind([':', ';', ',']).or_else(|| cut.rfind(' ')).unwrap_or(cut.len().min(LABEL));
+    let last = |mark: &str| cut.rfind(mark);
+    let end = last(": ").max(last("; ")).or_else(|| last(", ")).or_else(|| last(" "));
+    let end = end.unwrap_or_default();
     cut.get(..end).unwrap_or_default().to_owned()
 }
 
