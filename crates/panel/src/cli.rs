@@ -2,6 +2,8 @@
 
 pub(crate) mod diff;
 pub(crate) mod export;
+pub(crate) mod release;
+pub(crate) mod report;
 
 use anyhow::{Result, anyhow};
 use std::path::Path;

@@ -4,7 +4,7 @@
 //! down to every reason that its lineage shows, and to [`Reason::Unexplained`] where there is none.
 
 use crate::export::cell_text;
-use crate::gold::{Gold, GoldError};
+use crate::rows::{Rows, RowsError};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type};
 use arrow_array::{Array, ArrayRef};
@@ -31,7 +31,7 @@ const PLACES: [&str; 3] = ["gold/panel_daily.parquet", "data/panel_daily.parquet
 pub enum DiffError {
     /// A panel could not be read.
     #[error(transparent)]
-    Gold(#[from] GoldError),
+    Rows(#[from] RowsError),
     /// The object store refused.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -68,12 +68,12 @@ pub enum DiffError {
 ///
 /// # Errors
 /// [`DiffError`].
-pub async fn panel_at(place: &str) -> Result<Gold, DiffError> {
+pub async fn panel_at(place: &str) -> Result<Rows, DiffError> {
     let path = std::path::Path::new(place);
     if path.is_file() {
         let bytes =
             std::fs::read(path).map_err(|source| DiffError::File { file: place.to_owned(), source })?;
-        return Ok(Gold::parse(place, Bytes::from(bytes))?);
+        return Ok(Rows::parse(place, Bytes::from(bytes))?);
     }
     // A lake is made when it is opened; a place that is not there must not be.
     if !place.contains("://") && !path.is_dir() {
@@ -83,7 +83,7 @@ pub async fn panel_at(place: &str) -> Result<Gold, DiffError> {
     let lake = Lake::open(place)?;
     for inside in PLACES {
         if let Some(bytes) = lake.get(&ObjectPath::from(inside)).await? {
-            return Ok(Gold::parse(&format!("{}/{inside}", place.trim_end_matches('/')), bytes)?);
+            return Ok(Rows::parse(&format!("{}/{inside}", place.trim_end_matches('/')), bytes)?);
         }
     }
     Err(DiffError::None { location: place.to_owned() })
@@ -229,7 +229,7 @@ impl Compared {
 ///
 /// # Errors
 /// [`DiffError`]: a key column is missing, or a row is there twice.
-pub fn compare(before: &Gold, after: &Gold, tolerance: Tolerance) -> Result<Compared, DiffError> {
+pub fn compare(before: &Rows, after: &Rows, tolerance: Tolerance) -> Result<Compared, DiffError> {
     let (rows_before, rows_after) = (rows_by_key(before)?, rows_by_key(after)?);
     let (names_before, names_after) = (names(before), names(after));
     let only_in = |these: &[String], those: &[String]| -> Vec<String> {
@@ -316,7 +316,7 @@ fn reasons(cells: &Cells, lineage: &[&str]) -> BTreeSet<Reason> {
     reasons
 }
 
-fn side(gold: &Gold) -> Side {
+fn side(gold: &Rows) -> Side {
     let releases: BTreeSet<&str> =
         gold.text("release").map(|column| column.iter().flatten().collect()).unwrap_or_default();
     Side {
@@ -326,11 +326,11 @@ fn side(gold: &Gold) -> Side {
     }
 }
 
-fn names(gold: &Gold) -> Vec<String> {
+fn names(gold: &Rows) -> Vec<String> {
     gold.batch.schema_ref().fields().iter().map(|field| field.name().clone()).collect()
 }
 
-fn rows_by_key(gold: &Gold) -> Result<BTreeMap<Key, usize>, DiffError> {
+fn rows_by_key(gold: &Rows) -> Result<BTreeMap<Key, usize>, DiffError> {
     let mut rows = BTreeMap::new();
     for (row, (csu, date)) in gold.keys()?.into_iter().enumerate() {
         if rows.insert(Key { csu: csu.clone(), date }, row).is_some() {

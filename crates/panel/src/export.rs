@@ -1,4 +1,4 @@
-//! Gold as text: the CSV twin of the panel, and the digest of a row.
+//! Rows as text: the CSV twin of the panel, and the digest of a row.
 //!
 //! One form of each value serves both: text as it is, integers in decimal, floats in the shortest decimal form that
 //! reads back as the same float (always with a point or an exponent), days as `YYYY-MM-DD`, instants as RFC 3339 in

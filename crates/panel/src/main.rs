@@ -71,6 +71,24 @@ Examples:
   panel diff releases/v2024.12.0 data
   panel diff old.parquet data/demo/lake/gold/panel_daily.parquet --tolerance 1e-9 --json")]
     Diff(cli::diff::DiffArgs),
+    /// Make a bundle that can be deposited and cited.
+    ///
+    /// Gold as Parquet, CSV and Stata with `release` set, the codebook, the registry, the rows that fail a check, the
+    /// manifests, what moved, a README after the social-science data editors' template, CITATION.cff and SHA256SUMS.
+    /// The same lake and arguments give the same bytes. Refuses when gold is not the run's whole frame, or when a
+    /// check of level error failed.
+    #[command(after_help = "Examples:
+  panel release --run pipelines/runs/2024-12.toml --release v2024.12.0 --out releases/v2024.12.0
+  panel release --run pipelines/runs/2024-12.toml --release v2024.12.1 --out releases/v2024.12.1 \\
+      --previous releases/v2024.12.0 --date 2025-01-15")]
+    Release(cli::release::ReleaseArgs),
+    /// Write the state of the panel as one HTML file for a browser.
+    ///
+    /// Coverage with the reason of every gap, TVL, utilization, liquidations, price sources, failing checks, a part for
+    /// each CSU and the run's bill. The file needs no network and no other file. The same lake gives the same bytes.
+    #[command(after_help = "Examples:
+  panel report --run pipelines/runs/2024-12.toml --out report.html")]
+    Report(cli::report::ReportArgs),
 }
 
 /// Which run, and what to put in place of its words.
@@ -137,6 +155,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Dictionary(args) => run_dictionary(&args),
         Command::Export(args) => cli::export::run(&args),
         Command::Diff(args) => cli::diff::run(&args),
+        Command::Release(args) => cli::release::run(&args),
+        Command::Report(args) => cli::report::run(&args),
     }
 }
 

@@ -1,11 +1,11 @@
-//! Gold for Stata: a `.dta` file of release 118 (Stata 14 and later).
+//! Rows for Stata: a `.dta` file of release 118 (Stata 14 and later).
 //!
 //! Text becomes `str#`, whole numbers `long` or `double`, floats `double`, days `%td` (days since 1960-01-01), instants
 //! `%tc` (milliseconds since 1960, UTC), truths `byte`. A null number becomes an extended missing value that says why
-//! ([`LETTERS`]); a null text becomes `""`. Variable labels are the first 80 characters of the column's meaning.
+//! ([`LETTERS`]); a null text becomes `""`. Variable labels are those of the codebook.
 //! No time stamp is written, so the same rows give the same bytes.
 
-use crate::gold::{Gold, GoldError, at, text_at};
+use crate::rows::{Rows, RowsError, at, text_at};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef};
@@ -31,17 +31,15 @@ use std::io::Cursor;
 
 /// Days from 1960-01-01, Stata's first, to 1970-01-01.
 const EPOCH_DAYS: i32 = 3_653;
-/// Longest variable label that Stata takes, in characters.
-const LABEL: usize = 80;
 /// Longest text that a `str#` holds, in bytes.
 const LONGEST_TEXT: usize = 2_045;
 /// Why a panel could not become a `.dta` file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StataError {
-    /// Gold lacks a column or holds another type.
+    /// Rows lacks a column or holds another type.
     #[error(transparent)]
-    Gold(#[from] GoldError),
+    Rows(#[from] RowsError),
     /// A value that no Stata type holds.
     #[error(
         "column `{column}`, row {row}: {why}\nhint: Stata has no type for it; export CSV or Parquet instead"
@@ -63,7 +61,7 @@ pub enum StataError {
 ///
 /// # Errors
 /// [`StataError`].
-pub fn dta_bytes(gold: &Gold) -> Result<Vec<u8>, StataError> {
+pub fn dta_bytes(gold: &Rows) -> Result<Vec<u8>, StataError> {
     let why = Reasons::of(gold)?;
     let variables = PanelDaily::TABLE
         .columns
@@ -143,7 +141,7 @@ struct Reasons {
 }
 
 impl Reasons {
-    fn of(gold: &Gold) -> Result<Self, StataError> {
+    fn of(gold: &Rows) -> Result<Self, StataError> {
         let letter = |word: Option<&str>| {
             let status = word.and_then(|word| word.parse::<Status>().ok());
             let found = LETTERS.iter().find(|(known, _)| Some(*known) == status);
@@ -178,7 +176,7 @@ struct StataColumn<'a> {
 }
 
 impl<'a> StataColumn<'a> {
-    fn of(gold: &'a Gold, column: &'static Column) -> Result<Self, StataError> {
+    fn of(gold: &'a Rows, column: &'static Column) -> Result<Self, StataError> {
         let array = gold.column(column.name)?;
         let (kind, format) = match array.data_type() {
             DataType::Utf8 => {
@@ -196,7 +194,7 @@ impl<'a> StataColumn<'a> {
     }
 
     fn variable(&self) -> dta::stata::dta::variable::VariableBuilder {
-        Variable::builder(self.kind, self.column.name).format(&self.format).label(label(self.column))
+        Variable::builder(self.kind, self.column.name).format(&self.format).label(self.column.label())
     }
 
     fn value(&self, row: usize, reasons: &Reasons) -> Result<Value<'a>, StataError> {
@@ -262,20 +260,6 @@ fn text_width(array: &ArrayRef, column: &str) -> Result<u16, StataError> {
     Ok(u16::try_from(width).unwrap_or(LONGEST_TEXT as u16))
 }
 
-/// The column's meaning as a variable label: without its full stop, cut at a comma, colon or blank when it is longer
-/// than Stata takes.
-pub fn label(column: &Column) -> String {
-    let meaning = column.meaning.trim_end_matches('.');
-    if meaning.chars().count() <= LABEL {
-        return meaning.to_owned();
-    }
-    let cut: String = meaning.chars().take(LABEL + 1).collect();
-    let last = |mark: &str| cut.rfind(mark);
-    let end = last(": ").max(last("; ")).or_else(|| last(", ")).or_else(|| last(" "));
-    let end = end.unwrap_or_default();
-    cut.get(..end).unwrap_or_default().to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -316,17 +300,6 @@ mod tests {
             "log_cov_share",
         ];
         assert_eq!(left, clock);
-    }
-
-    #[test]
-    fn labels_fit_and_end_at_a_word() {
-        for column in PanelDaily::TABLE.columns {
-            let label = label(column);
-            assert!((4..=LABEL).contains(&label.chars().count()), "{}: {label}", column.name);
-            assert!(column.meaning.starts_with(&label), "{}: {label}", column.name);
-        }
-        assert_eq!(label(column("tvl_usd")), "Gross: supplied_usd + collateral_usd");
-        assert_eq!(label(column("liq_audit")), "How far that scan was checked against other operators");
     }
 
     #[test]

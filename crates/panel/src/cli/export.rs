@@ -8,7 +8,7 @@ use lake::schema::Row;
 use lake::schema::gold::PanelDaily;
 use lake::table_file::batch_bytes;
 use panel::export::csv_of;
-use panel::gold::Gold;
+use panel::rows::Rows;
 use panel::stata::dta_bytes;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,7 +39,7 @@ struct Files {
 pub(crate) fn run(args: &ExportArgs) -> Result<ExitCode> {
     let run = args.run.load()?;
     let lake = run.open_lake()?;
-    let gold = runtime()?.block_on(Gold::of_lake(&lake))?;
+    let gold = runtime()?.block_on(Rows::of_gold(&lake))?;
     let gold =
         gold.rows_where(|csu, date| run.csus.iter().any(|of_run| of_run == csu) && run.days.contains(date))?;
     if gold.height() == 0 {

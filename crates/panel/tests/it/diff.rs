@@ -57,10 +57,16 @@ fn a_change_is_told_by_column_amount_and_reason() {
     assert_eq!(told["statuses"], serde_json::json!({"collected -> failed": 1}));
     let column = |name: &str| {
         let columns = told["columns"].as_array().unwrap();
-        columns.iter().find(|column| column["column"] == name).unwrap_or_else(|| panic!("{name}: {columns:?}"))
+        columns
+            .iter()
+            .find(|column| column["column"] == name)
+            .unwrap_or_else(|| panic!("{name}: {columns:?}"))
     };
     let supplied = column("supplied_usd");
-    assert_eq!((&supplied["changed"], &supplied["filled"], &supplied["emptied"]), (&1.into(), &0.into(), &1.into()));
+    assert_eq!(
+        (&supplied["changed"], &supplied["filled"], &supplied["emptied"]),
+        (&1.into(), &0.into(), &1.into())
+    );
     assert_eq!((supplied["max_abs"].as_f64(), supplied["max_rel"].as_f64()), (Some(50.0), Some(0.2)));
     assert_eq!(supplied["at"], serde_json::json!({"csu": ALPHA, "date": DAYS[0]}));
     let rows = told["rows_changed"].as_array().unwrap();
@@ -112,7 +118,7 @@ fn a_difference_within_the_tolerance_does_not_count() {
 fn another_release_of_the_same_figures_is_the_same() {
     let lake = lake();
     let before = kept(&lake, "before");
-    let gold = panel::gold::Gold::parse("gold", lake.file("gold/panel_daily.parquet").into()).unwrap();
+    let gold = panel::rows::Rows::parse("gold", lake.file("gold/panel_daily.parquet").into()).unwrap();
     let released = panel::release::as_release(&gold, "v2024.12.0").unwrap();
     let after = lake.root().join("after.parquet");
     std::fs::write(&after, lake::table_file::batch_bytes("panel_daily", &released).unwrap()).unwrap();

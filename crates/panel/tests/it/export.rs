@@ -75,7 +75,9 @@ fn a_null_in_the_stata_file_says_why_it_is_null() {
             Value::Long(StataLong::Present(value)) => Ok(f64::from(*value)),
             other => panic!("{name} is {other:?}"),
         };
-        rows.push(["date", "tvl_usd", "tvl_priced_usd", "liq_count", "liq_debt_usd", "deficit_usd"].map(cell));
+        rows.push(
+            ["date", "tvl_usd", "tvl_priced_usd", "liq_count", "liq_debt_usd", "deficit_usd"].map(cell),
+        );
     }
     // 2024-11-02 is day 23,682 of Stata's.
     assert_eq!(rows[0][..5], [Ok(23_682.0), Ok(200.0), Ok(200.0), Ok(1.0), Ok(10.0)]);
@@ -84,7 +86,7 @@ fn a_null_in_the_stata_file_says_why_it_is_null() {
     assert_eq!(rows[2][1..4], [Err(MissingValue::A), Err(MissingValue::A), Err(MissingValue::F)]);
     assert_eq!(rows.len(), 6);
     assert_eq!(schema.variables()[at("date")].format(), "%tdCCYY-NN-DD");
-    assert_eq!(schema.variables()[at("tvl_usd")].label(), "Gross: supplied_usd + collateral_usd");
+    assert_eq!(schema.variables()[at("tvl_usd")].label(), "TVL gross: supplied + collateral, USD");
 }
 
 #[test]
@@ -101,8 +103,11 @@ fn what_cannot_be_exported_is_said() {
     let gold = lake.file("gold/panel_daily.parquet");
     for length in [0, 3, 100, gold.len() / 2, gold.len() - 1] {
         lake.put("gold/panel_daily.parquet", &gold[..length]);
-        export(&lake, &["--csv", csv])
-            .failed_saying(&["cannot read", "gold/panel_daily.parquet", "hint: the file was cut off"]);
+        export(&lake, &["--csv", csv]).failed_saying(&[
+            "cannot read",
+            "gold/panel_daily.parquet",
+            "hint: the file was cut off",
+        ]);
     }
     std::fs::remove_dir_all(lake.lake().join("gold")).unwrap();
     export(&lake, &["--csv", csv]).failed_saying(&["no panel in the lake", "hint: run `panel build`"]);

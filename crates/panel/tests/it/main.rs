@@ -8,5 +8,4 @@ mod faults;
 mod panel;
 mod recomputed;
 mod release;
-mod report;
 mod small_lake;
