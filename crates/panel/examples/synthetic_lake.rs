@@ -124,7 +124,7 @@ fn write_registry(out: &Path, csus: &[Csu]) {
     for csu in csus {
         let _ = write!(
             rows,
-            "[[csu]]\nid = \"{}\"\nnum = {}\nprotocol = \"{}\"\nversion = \"1\"\nchain = \"{}\"\nmarket = \"m{}\"\nentry_role = \"pool_addresses_provider\"\nentry = \"0x{:040x}\"\nverified = \"no\"\nsource = \"made up\"\n",
+            "[[csu]]\nid = \"{}\"\nnum = {}\nprotocol = \"{}\"\nversion = \"1\"\nchain = \"{}\"\nmarket = \"m{}\"\nentry_role = \"pool_addresses_provider\"\nentry = \"0x{:040}\"\nverified = \"no\"\nsource = \"made up\"\n",
             csu.id,
             csu.num,
             csu.protocol,

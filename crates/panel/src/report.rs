@@ -6,7 +6,7 @@
 //!
 //! The file is a function of the lake: the same gold, silver, checks and run report give the same bytes.
 
-use crate::findings::{FindingsError, findings};
+use crate::findings::{Check, FindingsError, findings};
 use crate::rows::{Rows, RowsError};
 use askama::Template;
 use base64::Engine as _;
@@ -83,7 +83,7 @@ struct Page<'a> {
     to: String,
     zone: &'a str,
     n_csus: usize,
-    n_rows: usize,
+    n_rows: String,
     tiles: Vec<Tile>,
     states: Vec<StateKey>,
     coverage: Vec<RunOfDays>,
@@ -133,8 +133,8 @@ pub async fn report(run: &Run, lake: &Lake) -> Result<String, ReportError> {
         to: facts.last().to_string(),
         zone: run.zone.name(),
         n_csus: facts.csus().len(),
-        n_rows: gold.height(),
-        tiles: tiles(&facts, &found),
+        n_rows: numbers::whole(gold.height()),
+        tiles: tiles(&facts, &found, n_checks),
         states: coverage::key(&facts),
         coverage,
         has_reasons: silver.has_coverage,
@@ -151,9 +151,9 @@ pub async fn report(run: &Run, lake: &Lake) -> Result<String, ReportError> {
     Ok(page.render()?)
 }
 
-fn tiles(facts: &Facts, found: &[crate::findings::Check]) -> Vec<Tile> {
+fn tiles(facts: &Facts, found: &[Check], n_checks: usize) -> Vec<Tile> {
     let done = facts.rows.iter().filter(|row| row.is_done()).count();
-    let last = facts.last_measured();
+    let best = facts.best_day();
     let (errors, warnings): (Vec<_>, Vec<_>) =
         found.iter().partition(|check| check.level == lake::status::CheckLevel::Error);
     let liquidations: i64 = facts.rows.iter().filter_map(|row| row.liq_count).map(i64::from).sum();
@@ -166,7 +166,7 @@ fn tiles(facts: &Facts, found: &[crate::findings::Check]) -> Vec<Tile> {
         value: numbers::percent(done as f64 / facts.rows.len().max(1) as f64),
         note: format!("{} of {}", numbers::whole(done), numbers::whole(facts.rows.len())),
     }];
-    if let Some(day) = last {
+    if let Some(day) = best {
         let of_day: Vec<_> = facts.rows.iter().filter(|row| row.date == day.date).collect();
         let sum =
             |value: fn(&facts::Fact) -> Option<f64>| of_day.iter().filter_map(|row| value(row)).sum::<f64>();
@@ -205,8 +205,12 @@ fn tiles(facts: &Facts, found: &[crate::findings::Check]) -> Vec<Tile> {
     tiles.push(Tile {
         id: "checks",
         label: "checks with failing rows",
-        value: numbers::whole(found.len()),
-        note: format!("{} of level error, {} of level warn", errors.len(), warnings.len()),
+        value: if n_checks == 0 { numbers::NULL.to_owned() } else { numbers::whole(found.len()) },
+        note: if n_checks == 0 {
+            "no check was run".to_owned()
+        } else {
+            format!("{} of level error, {} of level warn", errors.len(), warnings.len())
+        },
     });
     tiles
 }

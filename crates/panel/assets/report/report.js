@@ -49,16 +49,27 @@
     return known.length === 0 ? null : known.reduce((sum, value) => sum + value, 0);
   };
 
+  // A tick for each day of a short run, in its middle; months come by themselves in a long one.
+  function daysAxis(width, first, last, nDays) {
+    const axis = { type: "utc", domain: [first, last], label: null };
+    const room = Math.max(2, Math.floor(width / 70));
+    if (nDays > FEW_DAYS) return { ...axis, ticks: room };
+    const every = Math.ceil(nDays / room);
+    const ticks = Array.from({ length: Math.ceil(nDays / every) }, (_, at) => new Date(+first + (at * every + 0.5) * DAY));
+    const months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    return { ...axis, ticks, tickFormat: (date) => `${months[date.getUTCMonth()]} ${date.getUTCDate()}` };
+  }
+
   // What every chart over days has in common.
   function frame(width, days, more) {
     return {
       width,
       height: width < 520 ? 240 : 280,
       marginLeft: 54,
-      marginRight: 14,
+      marginRight: 18,
       marginBottom: 30,
       style: { background: "none", color: "var(--ink)", fontFamily: "inherit", fontSize: "12px" },
-      x: { type: "utc", domain: [days[0].date, days[days.length - 1].next], label: null, ticks: Math.max(2, Math.round(width / 110)) },
+      x: daysAxis(width - 70, days[0].date, days[days.length - 1].next, days.length),
       ...more,
     };
   }
@@ -141,6 +152,7 @@
         `${day.count ?? "unknown"} liquidations`,
         measuredOf(day),
       ].join("\n");
+    const isLong = days.length > FEW_DAYS;
     const base = (day) => (day.total > 0 ? day.total : low);
     return Plot.plot(
       frame(width, days, {
@@ -148,10 +160,10 @@
         y: { type: "log", domain: [low, Math.max(high, low * 10)], grid: true, label: null, tickFormat: tick, ticks: 4 },
         marks: [
           gaps(days),
-          Plot.ruleX(some, { x: "middle", y1: low, y2: "total", stroke: "var(--stem)", strokeWidth: days.length > MANY_DAYS ? 1 : 2 }),
+          ...(isLong ? [] : [Plot.ruleX(some, { x: "middle", y1: low, y2: "total", stroke: "var(--stem)", strokeWidth: 2 })]),
           Plot.ruleY([low], { stroke: "var(--edge)" }),
-          Plot.dot(cells, { x: "middle", y: "value", fill: "group", r: days.length > FEW_DAYS ? 2.5 : 4 }),
-          Plot.dot(totals.filter((day) => day.total === 0), { x: "middle", y: low, r: 3, stroke: "var(--dim)", fill: "var(--card)", className: "zero" }),
+          Plot.dot(cells, { x: "middle", y: "value", fill: "group", r: isLong ? 2 : 4, fillOpacity: isLong ? 0.8 : 1 }),
+          Plot.dot(totals.filter((day) => day.total === 0), { x: "middle", y: low, r: isLong ? 2 : 3, stroke: "var(--dim)", fill: "var(--card)", className: "zero" }),
           ruleOf(days),
           tipOf(totals, words, base),
         ],
@@ -186,10 +198,10 @@
       height: csus.length * step + 32,
       marginTop: 28,
       marginBottom: 4,
-      marginRight: 10,
+      marginRight: 18,
       marginLeft: 10 + letters * fontSize * 0.62,
       style: { background: "none", color: "var(--ink)", fontFamily: "inherit", fontSize: `${fontSize}px` },
-      x: { type: "utc", axis: "top", label: null, domain: [first, last], ticks: Math.max(2, Math.round(width / 130)) },
+      x: { ...daysAxis(width - letters * fontSize * 0.62, first, last, nDays), axis: "top" },
       y: { domain: csus, label: null, tickSize: 0, tickFormat: short, padding: step < 13 ? 0.12 : 0.18 },
       color: { domain: keys, range: keys.map((key) => `var(--s-${key})`) },
       marks: [
@@ -205,7 +217,7 @@
 
   // One tab stop; arrow keys, Home and End move over days and CSUs; the day under the cursor is told in words.
   function walk(chart, figure, { runs, csus, first, nDays }) {
-    const note = figure.querySelector(".note");
+    const note = figure.querySelector(".tip");
     const spoken = figure.querySelector("[aria-live]");
     const [x, y] = [chart.scale("x"), chart.scale("y")];
     const byCsu = Map.groupBy(runs, (run) => run.csu);

@@ -227,7 +227,7 @@ fn liquidations(facts: &Facts, id: &'static str, heading: &'static str, group: f
         kind: "log",
         unit: "usd",
         heading,
-        remark: "US dollars a day, logarithmic; the line is the sum of the groups",
+        remark: "US dollars a day, logarithmic",
         caption: "Sum of liq_debt_usd over the CSUs whose day was scanned and priced, and the number of liquidations.",
         groups,
         has_counts: true,

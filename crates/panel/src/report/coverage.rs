@@ -1,6 +1,7 @@
 //! The heat map: each CSU's days as runs of equal days, with what became of them and why.
 
 use super::facts::{Fact, Facts, Silver};
+use super::numbers;
 use lake::status::{Dataset, Status, UsdStatus};
 use std::collections::BTreeSet;
 
@@ -65,13 +66,13 @@ impl State {
 pub(super) struct StateKey {
     pub(super) key: &'static str,
     pub(super) words: &'static str,
-    pub(super) days: usize,
+    pub(super) days: String,
 }
 
 pub(super) fn key(facts: &Facts) -> Vec<StateKey> {
     let states: Vec<State> = facts.rows.iter().map(State::of).collect();
     let found: BTreeSet<State> = states.iter().copied().collect();
-    let days = |state| states.iter().filter(|other| **other == state).count();
+    let days = |state| numbers::whole(states.iter().filter(|other| **other == state).count());
     found
         .into_iter()
         .map(|state| StateKey { key: state.key(), words: state.words(), days: days(state) })

@@ -147,14 +147,18 @@ impl Facts {
         self.rows.chunk_by(|one, other| one.csu == other.csu).collect()
     }
 
-    /// The last day with a TVL, and how many CSUs it stands on.
-    pub(super) fn last_measured(&self) -> Option<Measured> {
-        let date = self.rows.iter().filter(|row| row.tvl_usd.is_some()).map(|row| row.date).max()?;
-        let of_day = || self.rows.iter().filter(|row| row.date == date);
-        Some(Measured {
-            date,
-            measured: of_day().filter(|row| row.tvl_usd.is_some()).count(),
-            expected: of_day().filter(|row| row.has_stocks()).count(),
+    /// The last day on which every CSU's TVL was measured; where there is none, the last of those with the most.
+    pub(super) fn best_day(&self) -> Option<Measured> {
+        let mut days: BTreeMap<Day, Measured> = BTreeMap::new();
+        for row in &self.rows {
+            let day = days.entry(row.date).or_insert(Measured { date: row.date, measured: 0, expected: 0 });
+            day.measured += usize::from(row.tvl_usd.is_some());
+            day.expected += usize::from(row.has_stocks());
+        }
+        let some = days.into_values().filter(|day| day.measured > 0);
+        some.max_by_key(|day| {
+            let is_whole = day.measured >= day.expected;
+            (is_whole, if is_whole { 0 } else { day.measured }, day.date)
         })
     }
 }
