@@ -13,7 +13,7 @@ stage = "$(programs)/$(1)"
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo bronze silver gold show dictionary record-demo fmt lint test test-anvil bench-rpc check-deps ci
+.PHONY: help build demo bronze silver gold show report dictionary record-demo fmt lint test test-anvil test-readers test-report report-assets report-images bench-rpc check-deps ci
 
 help: ## this list
 	@echo 'usage: make TARGET [RUN=pipelines/runs/NAME.toml] [LAKE=directory or URL]'
@@ -45,6 +45,9 @@ gold: build ## silver to gold
 show: build ## a look at gold
 	$(call stage,panel) show --run '$(RUN)' $(lake_flag)
 
+report: build ## the state of gold as one HTML file, target/report.html
+	$(call stage,panel) report --run '$(RUN)' $(lake_flag) --out target/report.html
+
 dictionary: build ## docs/dictionary, written from the schema in crates/lake
 	$(call stage,panel) dictionary --out docs/dictionary
 
@@ -62,6 +65,26 @@ test: ## every test
 
 test-anvil: ## the tests that ask a real node (needs npm)
 	$(CARGO) test --package extract --test it -- --ignored anvil
+
+test-readers: build ## gold in pandas, polars, DuckDB, R and Stata's format; installs R (as root) and Python packages
+	.ci/test-readers
+
+test-report: build ## the report in headless Chromium; installs it (as root)
+	.ci/test-report
+
+report-images: build ## docs/images, from the report in Chromium
+	.ci/test-report --images
+
+# The files in the repository are the files of the npm packages, byte for byte; SHA256SUMS says which.
+vendored = crates/panel/assets/report/vendor
+
+report-assets: ## fetch the report's chart libraries from npm again (needs npm)
+	npm install --no-audit --no-fund --ignore-scripts --prefix target/report-assets d3@7.9.2 @observablehq/plot@0.6.17
+	cp target/report-assets/node_modules/d3/dist/d3.min.js $(vendored)/d3.min.js
+	cp target/report-assets/node_modules/d3/LICENSE $(vendored)/d3.LICENSE
+	cp target/report-assets/node_modules/@observablehq/plot/dist/plot.umd.min.js $(vendored)/plot.umd.min.js
+	cp target/report-assets/node_modules/@observablehq/plot/LICENSE $(vendored)/plot.LICENSE
+	cd $(vendored) && sha256sum --check SHA256SUMS
 
 # BENCH holds further arguments, such as BENCH='--days 1' for a quick look; BENCH=--help tells them all.
 bench-rpc: ## December 2024 against simulated providers: the bill, next to that of the plan's own algorithm

@@ -7,6 +7,7 @@ use crate::schema::{BadCell, KeyPart, Row};
 use arrow_array::RecordBatch;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
 use parquet::file::properties::{WriterProperties, WriterVersion};
 
 /// Why rows could not become a file.
@@ -61,7 +62,36 @@ pub fn batch_bytes(table: &'static str, batch: &RecordBatch) -> Result<Vec<u8>, 
     let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).map_err(failed)?;
     writer.write(batch).map_err(failed)?;
     writer.close().map_err(failed)?;
-    Ok(bytes)
+    for_old_readers(bytes, batch.num_columns()).map_err(failed)
+}
+
+/// The file with the order of its float columns named as every reader knows it.
+///
+/// The parquet crate (60) marks float columns with the column order IEEE_754_TOTAL_ORDER, without a choice; polars 0.20 and
+/// other readers of before 2025 refuse such a file ("Invalid thrift: bad data"). The older TYPE_DEFINED_ORDER says the same
+/// of columns without NaN, and no column of the lake holds one. In the footer the mark is one byte of the last field, a list
+/// with three bytes for each column.
+///
+/// # Errors
+/// When the footer does not end as described; a newer parquet crate may write another.
+fn for_old_readers(mut file: Vec<u8>, columns: usize) -> Result<Vec<u8>, ParquetError> {
+    /// Field 1 (TYPE_DEFINED_ORDER) or 2 (IEEE_754_TOTAL_ORDER) of the union, an empty struct, the union's end.
+    const TYPE_DEFINED: [u8; 3] = [0x1c, 0, 0];
+    const TOTAL_ORDER: [u8; 3] = [0x2c, 0, 0];
+    /// Length of the footer and `PAR1`, and before them the end of the footer's struct.
+    const TAIL: usize = 4 + 4 + 1;
+    let unknown = || ParquetError::General("the footer does not end with its column orders".to_owned());
+    let end = file.len().checked_sub(TAIL).ok_or_else(unknown)?;
+    let begin = end.checked_sub(columns * TYPE_DEFINED.len()).ok_or_else(unknown)?;
+    let orders = file.get_mut(begin..end).ok_or_else(unknown)?;
+    for order in orders.chunks_exact_mut(TYPE_DEFINED.len()) {
+        match order.as_array::<3>() {
+            Some(&TYPE_DEFINED) => {}
+            Some(&TOTAL_ORDER) => order.copy_from_slice(&TYPE_DEFINED),
+            _ => return Err(unknown()),
+        }
+    }
+    Ok(file)
 }
 
 #[cfg(test)]
@@ -107,6 +137,27 @@ mod tests {
         let field = reader.schema().field_with_name("blocks_scanned").unwrap().clone();
         assert_eq!(field.metadata()["unit"], "blocks");
         assert_eq!(field.metadata()["description"], "Blocks whose logs were read.");
+    }
+
+    #[test]
+    fn floats_are_marked_as_old_readers_know_it() {
+        use crate::schema::Row;
+        use crate::schema::gold::PanelDaily;
+        use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+        use parquet::basic::ColumnOrder;
+        let bytes = bytes::Bytes::from(parquet_bytes::<PanelDaily>(vec![]).unwrap());
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap();
+        let orders = reader.metadata().file_metadata().column_orders().unwrap();
+        assert_eq!(orders.len(), PanelDaily::TABLE.columns.len());
+        assert!(orders.iter().all(|order| matches!(order, ColumnOrder::TYPE_DEFINED_ORDER(_))), "{orders:?}");
+    }
+
+    #[test]
+    fn a_footer_that_ends_otherwise_is_refused() {
+        assert!(for_old_readers(vec![0; 4], 1).is_err());
+        assert!(for_old_readers(vec![0x3c, 0, 0, 0, 0, 0, 0, 0, b'P', b'A', b'R', b'1'], 1).is_err());
+        let known = vec![0x2c, 0, 0, 0, 0, 0, 0, 0, b'P', b'A', b'R', b'1'];
+        assert_eq!(for_old_readers(known, 1).unwrap()[0], 0x1c);
     }
 
     #[test]

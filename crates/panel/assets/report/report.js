@@ -301,6 +301,11 @@
     const svg = chart.matches("svg") ? chart : chart.querySelector(":scope > svg:last-of-type");
     if (svg) {
       svg.setAttribute("role", "img");
+      // An image is one thing to a screen reader: its parts have no names of their own.
+      for (const part of svg.querySelectorAll("g[aria-label]")) {
+        part.dataset.mark = part.getAttribute("aria-label");
+        for (const name of ["aria-label", "aria-description"]) part.removeAttribute(name);
+      }
       svg.setAttribute("aria-label", `${figure.querySelector("figcaption h3, figcaption h2").textContent}. The figures are in the table below the chart.`);
     }
     room.querySelector(":scope > .drawing").replaceChildren(chart);

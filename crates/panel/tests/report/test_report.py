@@ -1,7 +1,7 @@
 """The report in a browser: it loads from disk without a word of complaint, asks for nothing, draws its charts, tells gold's
 numbers, and can be read with a keyboard, in the dark, on a phone and on paper. `make test-report` runs it.
 
-usage: test_report.py AXE.js NAME=REPORT.html=GOLD.parquet ...
+usage: test_report.py AXE.js NAME=REPORT.html=GOLD.parquet ... [--only=WORD]
 """
 
 import datetime as dt
@@ -34,7 +34,7 @@ class Opened:
     """A page of the report, with everything it said and asked for."""
 
     def __init__(self, browser: Browser, address: str, **options):
-        self.context = browser.new_context(offline=True, **options)
+        self.context = browser.new_context(offline=True, reduced_motion="reduce", **options)
         self.page = self.context.new_page()
         self.said: list[str] = []
         self.asked: list[str] = []
@@ -107,7 +107,7 @@ class Report:
                 return
             cells = [number(cell) for row in table(page, "t-tvl-chain") for cell in row[1:-1]]
             heights = page.evaluate(
-                "() => [...document.querySelectorAll(\"figure[data-table='t-tvl-chain'] g[aria-label='rect'] rect\")].filter(rect => rect.getAttribute('fill') !== 'var(--gap)').map(rect => Number(rect.getAttribute('height')))"
+                "() => [...document.querySelectorAll(\"figure[data-table='t-tvl-chain'] g[data-mark='rect'] rect\")].filter(rect => rect.getAttribute('fill') !== 'var(--gap)').map(rect => Number(rect.getAttribute('height')))"
             )
             known = sorted(cell for cell in cells if cell is not None)
             assert len(heights) == len(known), (len(heights), len(known))
@@ -205,7 +205,7 @@ class Report:
                     assert (csu, day) not in found
                     found[csu, day] = (snapshot, scan, usd)
                     day += dt.timedelta(days=1)
-            drawn = opened.page.locator("figure[data-chart=coverage] g[aria-label=bar] rect").count()
+            drawn = opened.page.locator("figure[data-chart=coverage] g[data-mark=bar] rect").count()
             assert drawn == len(table(opened.page, "t-coverage"))
         assert found == {(row["csu"], row["date"]): (row["snap_status"], row["liq_status"], row["usd_status"]) for row in self.rows}
 
@@ -243,7 +243,7 @@ class Report:
                 assert gaps
             for gap in gaps[:3]:
                 at = table(page, "t-coverage").index(gap)
-                page.locator("figure[data-chart=coverage] g[aria-label=bar] rect").nth(at).hover()
+                page.locator("figure[data-chart=coverage] g[data-mark=bar] rect").nth(at).hover()
                 assert gap[8] in tip.inner_text() and gap[0] in tip.inner_text(), tip.inner_text()
 
     def test_a_chart_tells_the_day_under_the_mouse(self):
@@ -254,7 +254,7 @@ class Report:
             box = svg.bounding_box()
             page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.5)
             page.wait_for_timeout(100)
-            words = svg.locator("g[aria-label=tip]").inner_text()
+            words = svg.locator("g[aria-label=tip]").text_content()
             assert re.search(r"\d{4}-\d{2}-\d{2}", words) and "CSUs measured" in words, words
 
     def test_headings_sort(self):
@@ -313,12 +313,14 @@ class Report:
 
 def main(axe: str, *reports: str) -> int:
     passed, failed = 0, 0
+    only = "".join(word.removeprefix("--only=") for word in reports if word.startswith("--only="))
+    reports = tuple(word for word in reports if not word.startswith("--"))
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         for report in reports:
             name, page, gold = report.split("=")
             made = Report(browser, Path(axe).read_text(), name, Path(page), Path(gold))
-            for test in (name for name in dir(made) if name.startswith("test_")):
+            for test in (name for name in dir(made) if name.startswith("test_") and only in name):
                 try:
                     getattr(made, test)()
                     passed += 1
