@@ -3,11 +3,16 @@
 //! [`silver`] reads the tables, [`frame`] fills one row for every CSU and day of a run, [`build`] writes gold,
 //! [`dictionary`] writes down what every column means, [`show`] prints the panel for people.
 
+pub mod asset;
 pub mod build;
+pub mod check;
 pub mod dictionary;
 pub mod export;
 mod flows;
 pub mod frame;
+mod known;
+mod ordered;
+pub mod seal;
 pub mod show;
 pub mod silver;
 mod stocks;

@@ -141,9 +141,9 @@ enum BadRow {
 }
 
 fn shown(cells: &Cells<'_>, row: usize) -> Result<Shown, BadRow> {
-    let (csu, day) = cells.csu_day(row)?;
+    let day = cells.int("date", row)?.unwrap_or_default();
     Ok(Shown {
-        csu,
+        csu: cells.text("csu", row)?.unwrap_or_default(),
         date: Day::from_days_since_epoch(day),
         day_hours: cells.int("day_hours", row)?.unwrap_or_default(),
         status: cells.text("status", row)?.unwrap_or_default().parse()?,

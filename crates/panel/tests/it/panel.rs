@@ -481,16 +481,15 @@ fn the_same_silver_gives_the_same_bytes_whatever_the_order_and_the_threads() {
     // Rows written by a transform that did not sort them.
     lake.reserves.reverse();
     lake.liquidations.reverse();
-    let unsorted = |batch: arrow_array::RecordBatch| {
-        let mut bytes = Vec::new();
-        let mut writer = parquet::arrow::ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
-        writer.write(&batch).unwrap();
-        writer.close().unwrap();
-        bytes
-    };
     let part = |table: &str| format!("silver/{table}/month=2024-11/part.parquet");
-    lake.put(&part("reserve_day"), &unsorted(ReserveDay::to_batch(&lake.reserves).unwrap()));
-    lake.put(&part("liquidation"), &unsorted(Liquidation::to_batch(&lake.liquidations).unwrap()));
+    lake.put_listed(
+        &part("reserve_day"),
+        &crate::faults::written(&ReserveDay::to_batch(&lake.reserves).unwrap()),
+    );
+    lake.put_listed(
+        &part("liquidation"),
+        &crate::faults::written(&Liquidation::to_batch(&lake.liquidations).unwrap()),
+    );
     assert_eq!(lake.run("build", &[]).code, 0);
     assert_eq!(lake.file(GOLD[0]), first[0]);
     assert_eq!(lake.file(GOLD[1]), first[1]);
@@ -574,9 +573,10 @@ fn a_run_over_two_months_needs_only_one_of_them_in_silver() {
     let lake = SmallLake::collected();
     let ran = lake.write().run("build", &["--from", "2024-10-30", "--csu", ALPHA]);
     assert_eq!(ran.code, 1);
-    assert!(ran.stderr.contains("note: no silver for 2024-10"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("note: no silver for 2024-10;"), "{}", ran.stderr);
     let panel = lake.read_panel();
     assert_eq!(panel.0.len(), 6);
+    assert_eq!(panel.row(ALPHA, "2024-10-30").text("status"), Some("not_deployed"));
     assert_eq!(panel.row(ALPHA, "2024-10-31").text("status"), Some("not_attempted"));
     assert_eq!(panel.row(ALPHA, "2024-10-31").text("age_days"), Some("-1"));
 }
