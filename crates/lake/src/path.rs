@@ -160,6 +160,11 @@ pub fn gold_file(name: &str) -> Path {
     Path::from_iter([GOLD, name])
 }
 
+/// A page of the codebook that lies beside gold: `gold/codebook/<name>`.
+pub fn codebook_file(name: &str) -> Path {
+    Path::from_iter([GOLD, "codebook", name])
+}
+
 /// The rows of a layer that fail a check: `checks/<layer>/<check>.parquet`.
 pub fn check_rows(layer: &str, check: &str) -> Path {
     Path::from_iter([CHECKS, layer, &format!("{check}.parquet")])

@@ -1,6 +1,8 @@
 //! Silver to gold: builds, documents and shows the daily panel of CSUs.
 
 mod check_command;
+mod dictionary_command;
+mod summary_command;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
@@ -9,7 +11,7 @@ use lake::run::{Overrides, Run};
 use panel::build::{Built, Dropped, Extras};
 use panel::show::Look;
 use panel::silver::spans;
-use panel::{build, dictionary, show};
+use panel::{build, show};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -65,8 +67,21 @@ Examples:
     /// Numbers in US dollars and annual fractions; `-` is a null, and the status beside it says why. On a narrow
     /// terminal the less important columns are left out. NO_COLOR is honoured.
     Show(RunArgs),
+    /// Print coverage and headline figures of the panel, one line a CSU and one for all.
+    ///
+    /// Days by status, means over the days that were measured (and how many those are), sums of liquidations over the days
+    /// that were scanned. A `-` has nothing to stand on.
+    Summary(RunArgs),
     /// Write or check the data dictionary: every table and column with unit, meaning and null rule.
-    Dictionary(DictionaryArgs),
+    ///
+    /// Markdown, CSV and a Frictionless data package, all from the one schema; which family fills which column; usage warnings
+    /// with stable codes. With --run the codebook is written beside gold: gold/codebook, and gold/datapackage.json with
+    /// the sha256 of gold's files.
+    #[command(after_help = "Examples:
+  panel dictionary --out docs/dictionary
+  panel dictionary --check docs/dictionary
+  panel dictionary --run pipelines/runs/demo.toml")]
+    Dictionary(dictionary_command::DictionaryArgs),
 }
 
 /// Which run, and what to put in place of its words.
@@ -104,17 +119,6 @@ struct BuildArgs {
     by_asset: bool,
 }
 
-#[derive(Args)]
-#[group(required = true, multiple = false)]
-struct DictionaryArgs {
-    /// Write the pages into this directory.
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-    /// Compare the pages in this directory; exit code 1 names the stale ones.
-    #[arg(long, value_name = "DIR")]
-    check: Option<PathBuf>,
-}
-
 fn day(text: &str) -> Result<Day, String> {
     // clap sets its own words around this one line.
     text.parse().map_err(|_| "write it as YYYY-MM-DD, for example 2024-12-01".to_owned())
@@ -143,7 +147,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Build(args) => run_build(&args),
         Command::Check(args) => check_command::run(&args),
         Command::Show(args) => run_show(&args),
-        Command::Dictionary(args) => run_dictionary(&args),
+        Command::Summary(args) => summary_command::run(&args),
+        Command::Dictionary(args) => dictionary_command::run(&args),
     }
 }
 
@@ -243,23 +248,4 @@ fn run_show(args: &RunArgs) -> Result<ExitCode> {
         writeln!(out, "{file}")?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn run_dictionary(args: &DictionaryArgs) -> Result<ExitCode> {
-    if let Some(directory) = &args.out {
-        for path in dictionary::write(directory)? {
-            eprintln!("wrote {}", path.display());
-        }
-    }
-    let Some(directory) = &args.check else { return Ok(ExitCode::SUCCESS) };
-    let stale = dictionary::stale(directory)?;
-    if stale.is_empty() {
-        eprintln!("the dictionary in {} is fresh", directory.display());
-        return Ok(ExitCode::SUCCESS);
-    }
-    for name in &stale {
-        eprintln!("stale: {}", directory.join(name).display());
-    }
-    eprintln!("hint: run `panel dictionary --out {}`", directory.display());
-    Ok(ExitCode::from(1))
 }

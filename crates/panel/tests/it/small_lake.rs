@@ -198,7 +198,11 @@ impl SmallLake {
     }
 
     pub(crate) fn read_panel(&self) -> Panel {
-        let bytes = self.file("gold/panel_daily.csv");
+        self.read_csv("gold/panel_daily.csv")
+    }
+
+    pub(crate) fn read_csv(&self, path: &str) -> Panel {
+        let bytes = self.file(path);
         let mut reader = csv::Reader::from_reader(bytes.as_slice());
         let names: Vec<String> = reader.headers().unwrap().iter().map(str::to_owned).collect();
         let rows = reader
