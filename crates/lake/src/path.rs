@@ -201,6 +201,11 @@ pub fn layout_cache(csu: &str) -> Path {
     Path::from_iter(["state", "layouts", &format!("{csu}.json")])
 }
 
+/// The logs that list a CSU's markets: `state/history/<csu>.json`.
+pub fn market_history(csu: &str) -> Path {
+    Path::from_iter(["state", "history", &format!("{csu}.json")])
+}
+
 /// What was learned of an endpoint: `state/endpoints/<label>.json`.
 pub fn endpoint_profile(label: &str) -> Path {
     Path::from_iter(["state", "endpoints", &format!("{label}.json")])
