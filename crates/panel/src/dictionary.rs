@@ -214,7 +214,10 @@ fn page(table: &Table) -> String {
         );
     }
     if layer(table) == lake::path::GOLD {
-        text.push_str("\n## Columns one by one\n");
+        text.push_str(
+            "\nBesides, a column is null for the CSUs of a family that never fills it: [applicability](applicability.md).\n\n\
+             ## Columns one by one\n",
+        );
         for column in table.columns {
             text.push_str(&entry(table, column));
         }
