@@ -397,12 +397,18 @@ impl<'a> Collector<'a> {
                 of_set.entry(set).or_default().push(unit);
             }
         }
-        let work = DayWork { open, day: &blocks.day, span, last };
+        let work = DayWork { open, day: &blocks.day, span, before: blocks.before, last };
         let snapshots = of_set.remove(&Dataset::Tvl).unwrap_or_default();
+        // Where logs list the markets, the day's scan comes first: it brings the logs of the day's new markets with it.
+        let is_listed_by_logs = |unit: &Unit<'_>| unit.family.history(unit.csu).is_some();
+        let (later, at_once): (Vec<_>, Vec<_>) = snapshots.into_iter().partition(is_listed_by_logs);
         let mut confirmed = BTreeMap::new();
-        outcomes.extend(self.snapshots(&work, &snapshots, layouts, &mut confirmed).await);
+        outcomes.extend(self.snapshots(&work, &at_once, layouts, &mut confirmed).await);
         let scans = of_set.remove(&Dataset::Liquidations).unwrap_or_default();
         outcomes.extend(self.liquidations(&work, &scans, &confirmed).await);
+        if !later.is_empty() {
+            outcomes.extend(self.snapshots(&work, &later, layouts, &mut confirmed).await);
+        }
         outcomes
     }
 
@@ -417,6 +423,8 @@ impl<'a> Collector<'a> {
             if window.end + slack <= i64::from(deployed.days_since_epoch()) * 86_400 {
                 return settled(Status::NotDeployed);
             }
+        } else if chain.nothing_before().is_some_and(|launch| window.end <= launch) {
+            return settled(Status::NotDeployed);
         }
         let of = csu_of_day(csu, self.day_of_chain(chain, window));
         let standing = match dataset {
@@ -505,14 +513,15 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
-    /// The calls of the day's stored snapshot, from which the layout of that block can be told without asking again.
-    pub(crate) async fn stored_calls(&self, csu: &Csu, date: Day) -> Vec<CallRecord> {
+    /// The calls of a day's stored snapshot, if it is of this block: from them the layout of that block can be told without
+    /// asking again.
+    pub(crate) async fn stored_calls(&self, csu: &Csu, date: Day, block: Header) -> Vec<CallRecord> {
         let key = BronzeKey::of(Dataset::Tvl, &csu.id, date);
-        match self.lake.get(&key.path()).await {
-            Ok(Some(bytes)) => {
-                TvlSnapshot::from_bytes(&bytes).map(|snapshot| snapshot.reads.calls).unwrap_or_default()
-            }
-            Ok(None) | Err(_) => Vec::new(),
+        // Only a shortcut: what cannot be read is asked for.
+        let Ok(Some(bytes)) = self.lake.get(&key.path()).await else { return Vec::new() };
+        match TvlSnapshot::from_bytes(&bytes) {
+            Ok(snapshot) if snapshot.reads.block == block => snapshot.reads.calls,
+            Ok(_) | Err(_) => Vec::new(),
         }
     }
 
@@ -543,6 +552,8 @@ pub(crate) struct DayWork<'w> {
     pub(crate) open: &'w OpenChain<'w>,
     pub(crate) day: &'w DayOfChain,
     pub(crate) span: BlockSpan,
+    /// Last block before the day; `None` on a chain that began on it.
+    pub(crate) before: Option<Header>,
     pub(crate) last: Header,
 }
 

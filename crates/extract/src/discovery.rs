@@ -1,13 +1,16 @@
 //! Finding a deployment's contracts at a block, and noticing that they are no longer what they were.
 
-use crate::collect::{LayoutHistory, Unit};
+use crate::collect::{DayWork, LayoutHistory, Unit};
 use crate::ledger::Failure;
 use crate::reads::Reader;
+use crate::rpc::pool::{PoolError, Question, read_as};
 use crate::rpc::tally::Purpose;
-use lake::bronze::{CallRecord, Header, ReadsAtBlock};
+use lake::Bytes;
+use lake::bronze::{CallRecord, Header, RawLog, ReadsAtBlock};
 use lake::day::Day;
 use lake::status::Reason;
 use protocols::{Answers, Call, Discovery, Layout};
+use serde_json::json;
 
 /// Steps of discovery after which a family is taken to be going in circles.
 const DISCOVERY_STEPS: usize = 16;
@@ -19,15 +22,17 @@ pub(crate) fn remember(history: &mut LayoutHistory, day: Day, layout: &Layout) {
     }
 }
 
-/// Asks a family's discovery questions at a block until it has the layout, beginning with answers already there.
+/// Asks a family's discovery questions at a block until it has the layout, beginning with answers already there and with
+/// the logs that list its markets, if logs do.
 pub(crate) async fn discover(
     reader: &Reader<'_>,
     unit: Unit<'_>,
     block: Header,
     mut answers: Vec<CallRecord>,
+    history: &[RawLog],
 ) -> Result<Layout, Failure> {
     for _ in 0..DISCOVERY_STEPS {
-        let step = unit.family.discover(unit.csu, &Answers::new(&answers), &[]);
+        let step = unit.family.discover(unit.csu, &Answers::new(&answers), history);
         match step.map_err(|error| Failure::new(Reason::DiscoveryFailed, error))? {
             Discovery::Found(layout) => return Ok(layout),
             Discovery::Ask(calls) => {
@@ -44,6 +49,25 @@ pub(crate) async fn discover(
     Err(Failure::new(Reason::DiscoveryFailed, message))
 }
 
+/// Whether a CSU's entry contract is there at a block, by the word of `eth_getCode`.
+///
+/// # Errors
+/// [`PoolError`].
+pub(crate) async fn is_deployed(
+    work: &DayWork<'_>,
+    unit: Unit<'_>,
+    block: Header,
+) -> Result<bool, PoolError> {
+    let question = Question {
+        purpose: Purpose::Discovery,
+        method: "eth_getCode",
+        params: json!([format!("{:#x}", unit.csu.entry), format!("{:#x}", block.number)]),
+        block: Some(block.number),
+    };
+    let (code, _) = work.open.pool.ask(&question, read_as::<Bytes>).await?;
+    Ok(!code.is_empty())
+}
+
 /// The reads, if they confirm the layout they were planned with; else the layout as it is at their block, and the reads
 /// planned anew.
 pub(crate) async fn confirm(
@@ -51,6 +75,7 @@ pub(crate) async fn confirm(
     purpose: Purpose,
     unit: Unit<'_>,
     layout: Layout,
+    history: &[RawLog],
     reads: ReadsAtBlock,
     plan: impl Fn(&Layout) -> Vec<Call>,
 ) -> Result<(Layout, ReadsAtBlock), Failure> {
@@ -59,7 +84,7 @@ pub(crate) async fn confirm(
         Err(drift) => drift,
     };
     tracing::info!("{}: {drift}; listing its contracts again at block {}", unit.csu.id, reads.block.number);
-    let layout = discover(reader, unit, reads.block, Vec::new()).await?;
+    let layout = discover(reader, unit, reads.block, Vec::new(), history).await?;
     let calls = reader.read(purpose, plan(&layout), reads.block.number).await;
     let calls = calls.map_err(|error| Failure::from(&error))?;
     let reads = ReadsAtBlock { block: reads.block, calls };

@@ -9,6 +9,7 @@ pub mod boundary;
 pub mod collect;
 mod discovery;
 pub mod doctor;
+mod history;
 pub mod ledger;
 mod liquidation;
 pub mod plan;

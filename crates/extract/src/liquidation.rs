@@ -3,7 +3,7 @@
 
 use crate::boundary::BoundaryError;
 use crate::collect::{Collector, DayWork, Unit, collected, csu_of_day, effort_of};
-use crate::discovery::{confirm, discover};
+use crate::discovery::{confirm, discover, is_deployed};
 use crate::ledger::{Effort, Failure, Outcome};
 use crate::reads::Reader;
 use crate::rpc::pool::PoolError;
@@ -20,7 +20,14 @@ use protocols::{Call, Layout};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A CSU with its contracts and the logs that are its liquidations.
-type Planned<'a> = (Unit<'a>, Layout, LogFilter);
+struct Planned<'a> {
+    unit: Unit<'a>,
+    /// Its contracts at the day's end. Where logs list its markets, empty until the scan has brought them.
+    layout: Layout,
+    filter: LogFilter,
+    /// The logs that list its markets, if logs do.
+    history: Vec<RawLog>,
+}
 
 impl<'a> Collector<'a> {
     /// One log scan for all the CSUs, then the oracle reads at the blocks that hold a log.
@@ -32,15 +39,27 @@ impl<'a> Collector<'a> {
     ) -> Vec<Outcome> {
         let set = Dataset::Liquidations;
         let reader = work.open.reader();
-        let (planned, mut outcomes) = self.planned(work, &reader, units, confirmed).await;
+        let (mut planned, mut outcomes) = self.planned(work, &reader, units, confirmed).await;
         if planned.is_empty() {
             return outcomes;
         }
-        let filter = LogFilter::union(planned.iter().map(|(_, _, filter)| filter));
-        let (scan, checked) = self.checked_scan(work, &planned, &filter).await;
+        let listings: Vec<LogFilter> =
+            planned.iter().filter_map(|plan| plan.unit.family.history(plan.unit.csu)).collect();
+        let filter = LogFilter::union(planned.iter().map(|plan| &plan.filter).chain(&listings));
+        let (scan, checked) = match self.witness(work, &planned).await {
+            Ok(witness) => self.checked_scan(work, work.span, &filter, witness).await,
+            Err(error) => {
+                let mut scan = Scan::default();
+                scan.give_up(error);
+                (scan, Checked::default())
+            }
+        };
         let logs = scan.logs();
         let read = match scan_failure(&scan, work.span) {
-            None => self.event_reads(work, &reader, &planned, &logs).await,
+            None => {
+                outcomes.extend(self.list_markets(work, &reader, &mut planned, &logs).await);
+                self.event_reads(work, &reader, &planned, &logs).await
+            }
             Some(failure) => Err(failure),
         };
         let covered = scan.covered();
@@ -51,7 +70,7 @@ impl<'a> Collector<'a> {
             ..Effort::default()
         };
         let mut records: Vec<(Unit<'a>, LiquidationLogs, Effort)> = Vec::new();
-        for (unit, _, filter) in planned {
+        for Planned { unit, filter, .. } in planned {
             let reads = match &read {
                 Err(failure) => Err(failure.clone()),
                 Ok(reads) => reads.get(unit.csu.id.as_str()).cloned().unwrap_or_else(|| Ok(Vec::new())),
@@ -107,49 +126,118 @@ impl<'a> Collector<'a> {
     ) -> (Vec<Planned<'a>>, Vec<Outcome>) {
         let (mut planned, mut outcomes) = (Vec::new(), Vec::new());
         for unit in units {
-            let layout = match confirmed.get(unit.csu.id.as_str()) {
-                Some(layout) => Ok(layout.clone()),
-                None => {
-                    let known = self.stored_calls(unit.csu, work.day.date).await;
-                    discover(reader, *unit, work.last, known).await
-                }
-            };
-            match layout {
-                Ok(layout) => {
-                    let filter = unit.family.filter(unit.csu, &[&layout]);
-                    planned.push((*unit, layout, filter));
-                }
-                Err(failure) => {
-                    let (csu, set) = (&unit.csu.id, Dataset::Liquidations);
-                    outcomes.push(Outcome::unfinished(csu, work.day.date, set, &failure, Effort::default()));
-                }
+            match self.plan_of(work, reader, *unit, confirmed.get(unit.csu.id.as_str())).await {
+                Ok(plan) => planned.push(plan),
+                Err(failure) => outcomes.push(unlisted(work, *unit, &failure)),
             }
         }
         (planned, outcomes)
     }
 
-    /// The day's scan, and how far it was checked. Endpoints that are caught on the way are left out, and what they said is
-    /// read again elsewhere.
-    async fn checked_scan(
+    /// A CSU's contracts at the day's end, and the filter for the emitters of its whole day.
+    async fn plan_of(
         &self,
         work: &DayWork<'_>,
-        planned: &[Planned<'a>],
+        reader: &Reader<'_>,
+        unit: Unit<'a>,
+        confirmed: Option<&Layout>,
+    ) -> Result<Planned<'a>, Failure> {
+        if unit.family.history(unit.csu).is_some() {
+            let filter = unit.family.filter(unit.csu, &[]);
+            return Ok(Planned { unit, layout: Layout::default(), filter, history: Vec::new() });
+        }
+        let layout = match confirmed {
+            Some(layout) => layout.clone(),
+            None => {
+                let known = self.stored_calls(unit.csu, work.day.date, work.last).await;
+                discover(reader, unit, work.last, known, &[]).await?
+            }
+        };
+        let at_start = self.layout_at_start(work, reader, unit).await?;
+        let layouts: Vec<&Layout> = at_start.iter().chain([&layout]).collect();
+        let filter = unit.family.filter(unit.csu, &layouts);
+        Ok(Planned { unit, layout, filter, history: Vec::new() })
+    }
+
+    /// The contracts before the day's first block, where emitters come and go: one that goes in the day may still have emitted
+    /// in it. `None` where that cannot be, or where the deployment was not there yet.
+    async fn layout_at_start(
+        &self,
+        work: &DayWork<'_>,
+        reader: &Reader<'_>,
+        unit: Unit<'a>,
+    ) -> Result<Option<Layout>, Failure> {
+        let Some(before) = work.before.filter(|_| unit.family.has_changing_emitters()) else {
+            return Ok(None);
+        };
+        if unit.csu.deployed_block.is_some_and(|deployed| deployed > before.number) {
+            return Ok(None);
+        }
+        let known = self.stored_calls(unit.csu, work.day.date.previous(), before).await;
+        match discover(reader, unit, before, known, &[]).await {
+            Ok(layout) => Ok(Some(layout)),
+            Err(failure) if failure.reason != Reason::DiscoveryFailed => Err(failure),
+            // The registry does not know when it was deployed. Its code tells.
+            Err(failure) => match is_deployed(work, unit, before).await {
+                Ok(false) => Ok(None),
+                Ok(true) => Err(failure),
+                Err(error) => Err(Failure::from(&error)),
+            },
+        }
+    }
+
+    /// Lists the markets of the CSUs whose logs do so, from the day's whole scan and what was read before. Those that cannot be
+    /// listed are taken out of the plan, and their outcomes returned.
+    async fn list_markets(
+        &self,
+        work: &DayWork<'_>,
+        reader: &Reader<'_>,
+        planned: &mut Vec<Planned<'a>>,
+        logs: &[RawLog],
+    ) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        let mut listed = Vec::new();
+        for mut plan in std::mem::take(planned) {
+            let unit = plan.unit;
+            if unit.family.history(unit.csu).is_some() {
+                self.carry_on_history(unit, work.span, logs).await;
+                let layout = match self.listing_logs(work, unit).await {
+                    Ok(history) => {
+                        plan.history = history;
+                        discover(reader, unit, work.last, Vec::new(), &plan.history).await
+                    }
+                    Err(failure) => Err(failure),
+                };
+                match layout {
+                    Ok(layout) => plan.layout = layout,
+                    Err(failure) => {
+                        outcomes.push(unlisted(work, unit, &failure));
+                        continue;
+                    }
+                }
+            }
+            listed.push(plan);
+        }
+        *planned = listed;
+        outcomes
+    }
+
+    /// A scan, and how far it was checked. Endpoints that are caught on the way are left out, and what they said is
+    /// read again elsewhere. `witness` is a log that must exist, and where.
+    pub(crate) async fn checked_scan(
+        &self,
+        work: &DayWork<'_>,
+        span: BlockSpan,
         filter: &LogFilter,
+        witness: Option<(LogFilter, BlockSpan)>,
     ) -> (Scan, Checked) {
         let pool = work.open.pool;
         let mut scan = Scan::default();
         let mut checked = Checked::default();
-        let witness = match self.witness(work, planned).await {
-            Ok(witness) => witness,
-            Err(error) => {
-                scan.give_up(error);
-                return (scan, checked);
-            }
-        };
         // Where no contract's state names a log, a header still says of its block that it holds some.
         let any_log = match &witness {
             Some(_) => None,
-            None => match pool.block_with_logs(work.span).await {
+            None => match pool.block_with_logs(span).await {
                 Ok(block) => block,
                 Err(error) => {
                     scan.give_up(error);
@@ -157,16 +245,16 @@ impl<'a> Collector<'a> {
                 }
             },
         };
-        work.open.progress.begin_scan(work.span.count());
+        work.open.progress.begin_scan(span.count());
         let day = format!("{} {}", work.day.chain, work.day.date);
         // Each round without success leaves one endpoint fewer, so the rounds end.
         loop {
-            pool.scan(&mut scan, filter, work.span, self.at_once, |blocks| work.open.advance(blocks)).await;
+            pool.scan(&mut scan, filter, span, self.at_once, |blocks| work.open.advance(blocks)).await;
             if scan.failure.is_some() {
                 return (scan, checked);
             }
             let is_shown = match (&witness, any_log) {
-                (Some((filter, span)), _) => match pool.have_logs(&scan.labels(), filter, *span).await {
+                (Some((filter, blocks)), _) => match pool.have_logs(&scan.labels(), filter, *blocks).await {
                     Ok(all_have) => all_have,
                     Err(error) => {
                         // Unproven: none of its blocks counts as read.
@@ -247,9 +335,9 @@ impl<'a> Collector<'a> {
         planned: &[Planned<'a>],
     ) -> Result<Option<(LogFilter, BlockSpan)>, PoolError> {
         let since = u64::try_from(work.day.day_start).unwrap_or(0);
-        for (unit, _, _) in planned {
-            let reads =
-                ReadsAtBlock { block: work.last, calls: self.stored_calls(unit.csu, work.day.date).await };
+        for Planned { unit, .. } in planned {
+            let calls = self.stored_calls(unit.csu, work.day.date, work.last).await;
+            let reads = ReadsAtBlock { block: work.last, calls };
             if let Some(witness) = unit.family.witness(unit.csu, &reads, since) {
                 let blocks = work.open.boundaries.blocks_at(witness.timestamp).await;
                 return match blocks {
@@ -273,7 +361,7 @@ impl<'a> Collector<'a> {
     ) -> Result<EventReads<'a>, Failure> {
         let blocks: BTreeSet<u64> = logs
             .iter()
-            .filter(|log| planned.iter().any(|(_, _, filter)| filter.matches(log)))
+            .filter(|log| planned.iter().any(|plan| plan.filter.matches(log)))
             .map(|log| log.block_number)
             .collect();
         work.open.progress.begin_reads(blocks.len() as u64);
@@ -288,26 +376,27 @@ impl<'a> Collector<'a> {
                 );
                 return Err(Failure::new(Reason::BadAnswer, message));
             }
-            let plans: Vec<(Unit<'a>, &Layout, Vec<&RawLog>, Vec<Call>)> = planned
+            let plans: Vec<(&Planned<'a>, Vec<&RawLog>, Vec<Call>)> = planned
                 .iter()
-                .filter_map(|(unit, layout, filter)| {
-                    let own: Vec<&RawLog> = here().filter(|log| filter.matches(log)).collect();
-                    let calls = unit.family.event_reads(unit.csu, layout, &own);
-                    (!own.is_empty()).then_some((*unit, layout, own, calls))
+                .filter_map(|plan| {
+                    let own: Vec<&RawLog> = here().filter(|log| plan.filter.matches(log)).collect();
+                    let calls = plan.unit.family.event_reads(plan.unit.csu, &plan.layout, &own);
+                    (!own.is_empty()).then_some((plan, own, calls))
                 })
                 .collect();
-            let all_calls = plans.iter().flat_map(|(_, _, _, calls)| calls.iter().cloned()).collect();
+            let all_calls = plans.iter().flat_map(|(_, _, calls)| calls.iter().cloned()).collect();
             let mut answers = reader
                 .read(Purpose::Event, all_calls, number)
                 .await
                 .map_err(|error| Failure::from(&error))?
                 .into_iter();
             let mut reads = Vec::new();
-            for (unit, layout, own, calls) in plans {
+            for (Planned { unit, layout, history, .. }, own, calls) in plans {
                 let records = answers.by_ref().take(calls.len()).collect();
                 let asked = ReadsAtBlock { block: header, calls: records };
                 let again = |layout: &Layout| unit.family.event_reads(unit.csu, layout, &own);
-                let confirmed = confirm(reader, Purpose::Event, unit, layout.clone(), asked, again).await;
+                let confirmed =
+                    confirm(reader, Purpose::Event, *unit, layout.clone(), history, asked, again).await;
                 reads.push((unit.csu.id.as_str(), confirmed.map(|(_, reads)| reads)));
             }
             work.open.advance(1);
@@ -332,9 +421,14 @@ impl<'a> Collector<'a> {
     }
 }
 
+fn unlisted(work: &DayWork<'_>, unit: Unit<'_>, failure: &Failure) -> Outcome {
+    let set = Dataset::Liquidations;
+    Outcome::unfinished(&unit.csu.id, work.day.date, set, failure, Effort::default())
+}
+
 /// How far a scan was checked.
 #[derive(Default)]
-struct Checked {
+pub(crate) struct Checked {
     confirmed: Confirmed,
     witnessed: bool,
 }
@@ -345,7 +439,8 @@ type EventReads<'a> = BTreeMap<&'a str, Result<Vec<ReadsAtBlock>, Failure>>;
 /// Reads at one event block by CSU.
 type ReadsOfBlock<'a> = Vec<(&'a str, Result<ReadsAtBlock, Failure>)>;
 
-fn scan_failure(scan: &Scan, span: BlockSpan) -> Option<Failure> {
+/// Why a scan does not hold exactly these blocks.
+pub(crate) fn scan_failure(scan: &Scan, span: BlockSpan) -> Option<Failure> {
     let covered = scan.covered();
     if covered.is_exactly(span) {
         return None;

@@ -160,6 +160,11 @@ pub fn gold_file(name: &str) -> Path {
     Path::from_iter([GOLD, name])
 }
 
+/// A page of the codebook that lies beside gold: `gold/codebook/<name>`.
+pub fn codebook_file(name: &str) -> Path {
+    Path::from_iter([GOLD, "codebook", name])
+}
+
 /// The rows of a layer that fail a check: `checks/<layer>/<check>.parquet`.
 pub fn check_rows(layer: &str, check: &str) -> Path {
     Path::from_iter([CHECKS, layer, &format!("{check}.parquet")])
@@ -194,6 +199,11 @@ pub fn ledger_key(path: &Path) -> Option<(Dataset, String, Day)> {
 /// The contracts last found for a CSU: `state/layouts/<csu>.json`.
 pub fn layout_cache(csu: &str) -> Path {
     Path::from_iter(["state", "layouts", &format!("{csu}.json")])
+}
+
+/// The logs that list a CSU's markets: `state/history/<csu>.json`.
+pub fn market_history(csu: &str) -> Path {
+    Path::from_iter(["state", "history", &format!("{csu}.json")])
 }
 
 /// What was learned of an endpoint: `state/endpoints/<label>.json`.

@@ -80,6 +80,9 @@ pub struct Chain {
     pub wrapped_native: Option<Address>,
     /// Whether the chain is a rollup.
     pub is_l2: bool,
+    /// UTC day before which the chain had no block, as far as is known.
+    #[serde(default)]
+    pub launch_date: Option<Day>,
     /// Usual seconds from block to block: where the search for a day's end begins, never more than a guess.
     pub block_seconds: f64,
     /// Multicall3, if the chain has it.
@@ -172,6 +175,16 @@ pub struct Csu {
     /// Remarks.
     #[serde(default)]
     pub notes: String,
+}
+
+/// A chain's public launch is commonly some days after its first block.
+const LAUNCH_MARGIN: i64 = 31 * 86_400;
+
+impl Chain {
+    /// Unix second before which certainly nothing was deployed on the chain, as far as its launch is known.
+    pub fn nothing_before(&self) -> Option<i64> {
+        self.launch_date.map(|launch| i64::from(launch.days_since_epoch()) * 86_400 - LAUNCH_MARGIN)
+    }
 }
 
 impl Csu {

@@ -198,6 +198,9 @@ pub trait Row: Sized {
     /// The key of the row, in a form that sorts as the table is sorted.
     fn key(&self) -> Vec<KeyPart>;
 
+    /// Makes a column null. Nothing happens to one that is never null, or that the table does not have.
+    fn clear(&mut self, column: &str);
+
     /// Rows as one Arrow batch, in the order given.
     ///
     /// # Errors
@@ -249,6 +252,9 @@ pub trait Cell: Sized {
 
     /// The value as part of a key.
     fn key_part(&self) -> KeyPart;
+
+    /// Makes the value null, if its column can be.
+    fn clear(&mut self) {}
 }
 
 macro_rules! cell {
@@ -324,6 +330,10 @@ impl<T: Cell> Cell for Option<T> {
 
     fn key_part(&self) -> KeyPart {
         self.as_ref().map_or_else(|| KeyPart::Text(String::new()), T::key_part)
+    }
+
+    fn clear(&mut self) {
+        *self = None;
     }
 }
 
@@ -402,6 +412,13 @@ macro_rules! table {
                     key.push($crate::schema::Cell::key_part(&self.$column));
                 })+
                 key
+            }
+
+            fn clear(&mut self, column: &str) {
+                match column {
+                    $(stringify!($column) => $crate::schema::Cell::clear(&mut self.$column),)+
+                    _ => {}
+                }
             }
 
             fn to_batch(rows: &[Self]) -> Result<arrow_array::RecordBatch, $crate::schema::BadCell> {

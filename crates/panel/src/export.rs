@@ -55,24 +55,19 @@ pub enum CsvError {
 /// A value that no column may hold.
 pub fn row_hash(row: &PanelDaily) -> Result<String, BadCell> {
     let batch = PanelDaily::to_batch(std::slice::from_ref(row))?;
-    Ok(row_hash_in(&batch, 0))
-}
-
-/// [`row_hash`] of a row of a batch.
-pub(crate) fn row_hash_in(batch: &RecordBatch, row: usize) -> String {
     let mut text = String::new();
     for (field, array) in batch.schema_ref().fields().iter().zip(batch.columns()) {
         if field.name() == ROW_HASH {
             continue;
         }
         text.push_str(field.name());
-        if let Some(value) = cell_text(array, row) {
+        if let Some(value) = cell_text(array, 0) {
             text.push('=');
             text.push_str(&value);
         }
         text.push('\n');
     }
-    sha256_hex(text.as_bytes())
+    Ok(sha256_hex(text.as_bytes()))
 }
 
 /// The text of a cell, or `None` for a null.

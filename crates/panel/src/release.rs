@@ -15,9 +15,10 @@
 //!
 //! The bundle is a function of the lake, the registry, the changelog and the arguments: no clock, no host.
 
-use crate::dictionary::{DictionaryError, pages};
+use crate::dictionary::package::package;
+use crate::dictionary::{DictionaryError, PACKAGE, pages};
 use crate::diff::{Compared, DiffError, Tolerance, compare, table};
-use crate::export::{CsvError, ROW_HASH, csv_of, row_hash_in};
+use crate::export::{CsvError, ROW_HASH, csv_of};
 use crate::findings::{Check, FindingsError, findings};
 use crate::rows::{Rows, RowsError};
 use crate::stata::{StataError, dta_bytes};
@@ -174,8 +175,9 @@ pub fn as_release(gold: &Rows, name: &str) -> Result<RecordBatch, RowsError> {
     let rows = gold.height();
     let release = Arc::new(StringArray::from(vec![name; rows]));
     let batch = with_column(gold, &gold.batch, "release", release)?;
-    let hashes: StringArray = (0..rows).map(|row| Some(row_hash_in(&batch, row))).collect();
-    with_column(gold, &batch, ROW_HASH, Arc::new(hashes))
+    let digests =
+        crate::seal::digests(&PanelDaily::TABLE, &batch).map_err(|error| gold.damaged(error.to_string()))?;
+    with_column(gold, &batch, ROW_HASH, Arc::new(StringArray::from(digests)))
 }
 
 fn with_column(
@@ -220,8 +222,13 @@ pub async fn bundle(run: &Run, lake: &Lake, wanted: &Wanted) -> Result<Bundle, R
     files.insert(format!("data/{name}.csv"), csv_of(&released.batch)?);
     files.insert(format!("data/{name}.dta"), dta_bytes(&released)?);
     for (page, text) in pages()? {
-        files.insert(format!("codebook/{page}"), text.into_bytes());
+        // The package that goes with the data stands beside them, with their digests.
+        if page != PACKAGE {
+            files.insert(format!("codebook/{page}"), text.into_bytes());
+        }
     }
+    let described = package(|file| files.get(&format!("data/{file}")).cloned())?;
+    files.insert(format!("data/{PACKAGE}"), described.into_bytes());
     for (path, bytes) in registry(run)? {
         files.insert(format!("registry/{path}"), bytes);
     }

@@ -17,7 +17,7 @@
 //! Accounting identity: `supplied + reserves = available + borrowed + unbacked + deficit`, up to rounding, donations
 //! to the aToken (3.0) and the treasury's share of the interest since the reserve was last touched.
 
-use crate::answers::{Answers, Call, Missing};
+use crate::answers::{Answers, Call, Missing, keep};
 use crate::family::{
     BadDebt, BlockPace, Discovery, DiscoveryError, Family, Gives, Layout, LayoutDrift, Leg, LogReading,
     Market, PriceAnswer, Quote, ReserveFigures, Snapshot, TokenAnswer, Witness,
@@ -82,6 +82,7 @@ sol! {
         /// From 3.3: bad debt burned from a user, once per debt asset.
         event DeficitCreated(address indexed user, address indexed debtAsset, uint256 amountCreated);
 
+        function ADDRESSES_PROVIDER() external view returns (address);
         function POOL_REVISION() external view returns (uint256);
         function getReservesList() external view returns (address[]);
         function getReserveData(address asset) external view returns (ReserveData);
@@ -104,6 +105,7 @@ const RAY: U256 = U256::from_limbs([0x9fd0_803c_e800_0000, 0x033b_2e3c, 0, 0]);
 
 /// Names of the calls: what `key` says in bronze.
 mod key {
+    pub(super) const PROVIDER: &str = "pool.ADDRESSES_PROVIDER";
     pub(super) const POOL: &str = "provider.getPool";
     pub(super) const ORACLE: &str = "provider.getPriceOracle";
     pub(super) const MOCK_STABLE_DEBT: &str = "provider.getAddress(MOCK_STABLE_DEBT)";
@@ -125,6 +127,7 @@ mod key {
 
 /// Names of contracts in a layout.
 mod part {
+    pub(super) const PROVIDER: &str = "provider";
     pub(super) const POOL: &str = "pool";
     pub(super) const ORACLE: &str = "oracle";
     pub(super) const A_TOKEN: &str = "a_token";
@@ -156,8 +159,11 @@ impl Family for AaveV3 {
         answers: &Answers<'_>,
         _history: &[RawLog],
     ) -> Result<Discovery, DiscoveryError> {
+        let Some(provider) = provider(csu, answers)? else {
+            return Ok(Discovery::Ask(vec![provider_call(csu)]));
+        };
         if !answers.asked(key::POOL, "") {
-            return Ok(Discovery::Ask(root_calls(csu)));
+            return Ok(Discovery::Ask(root_calls(csu, provider)));
         }
         let (pool, oracle) = roots(answers)?;
         if !answers.asked(key::LIST, "") {
@@ -178,19 +184,23 @@ impl Family for AaveV3 {
             Ok(Market { id: item(*asset), contracts: token_contracts(&data) })
         };
         Ok(Discovery::Found(Layout {
-            roots: BTreeMap::from([(part::POOL.to_owned(), pool), (part::ORACLE.to_owned(), oracle)]),
+            roots: [(part::PROVIDER, provider), (part::POOL, pool), (part::ORACLE, oracle)]
+                .map(|(name, address)| (name.to_owned(), address))
+                .into(),
             markets: assets.iter().map(market).collect::<Result<_, _>>()?,
         }))
     }
 
     fn snapshot(&self, csu: &Csu, layout: &Layout) -> Vec<Call> {
-        let (Some(&pool), Some(&oracle)) = (layout.roots.get(part::POOL), layout.roots.get(part::ORACLE))
+        let root = |name: &str| layout.roots.get(name).copied();
+        let (Some(provider), Some(pool), Some(oracle)) =
+            (root(part::PROVIDER), root(part::POOL), root(part::ORACLE))
         else {
-            return root_calls(csu);
+            return Vec::new();
         };
-        let mut calls = root_calls(csu);
+        let mut calls = root_calls(csu, provider);
         let mock = IPoolAddressesProvider::getAddressCall { id: mock_stable_debt_id() };
-        calls.push(Call::new(key::MOCK_STABLE_DEBT, "", csu.entry, &mock));
+        calls.push(Call::new(key::MOCK_STABLE_DEBT, "", provider, &mock));
         calls.push(Call::new(key::REVISION, "", pool, &IPool::POOL_REVISIONCall {}));
         calls.push(Call::new(key::LIST, "", pool, &IPool::getReservesListCall {}));
         calls.extend(oracle_unit_calls(oracle));
@@ -221,8 +231,11 @@ impl Family for AaveV3 {
 
     fn event_reads(&self, csu: &Csu, layout: &Layout, logs: &[&RawLog]) -> Vec<Call> {
         let tokens: BTreeSet<Address> = logs.iter().flat_map(|log| tokens_of(log)).collect();
-        let mut calls = root_calls(csu);
-        if let Some(&oracle) = layout.roots.get(part::ORACLE) {
+        let mut calls = Vec::new();
+        if let (Some(&provider), Some(&oracle)) =
+            (layout.roots.get(part::PROVIDER), layout.roots.get(part::ORACLE))
+        {
+            calls.extend(root_calls(csu, provider));
             calls.extend(oracle_unit_calls(oracle));
             for token in tokens {
                 calls.extend(price_calls(oracle, token));
@@ -232,8 +245,11 @@ impl Family for AaveV3 {
         calls
     }
 
-    fn confirm(&self, _csu: &Csu, layout: &Layout, answers: &Answers<'_>) -> Result<(), LayoutDrift> {
+    fn confirm(&self, csu: &Csu, layout: &Layout, answers: &Answers<'_>) -> Result<(), LayoutDrift> {
         let drift = |what: String| Err(LayoutDrift { what });
+        if provider(csu, answers).ok().flatten().as_ref() != layout.roots.get(part::PROVIDER) {
+            return drift("the addresses provider".into());
+        }
         let same = |name: &str,
                     found: &Result<(Address, Address), DiscoveryError>,
                     pick: fn(&(Address, Address)) -> Address| {
@@ -408,11 +424,35 @@ fn tokens_of(log: &RawLog) -> Vec<Address> {
     }
 }
 
-fn root_calls(csu: &Csu) -> Vec<Call> {
-    vec![
-        Call::new(key::POOL, "", csu.entry, &IPoolAddressesProvider::getPoolCall {}),
-        Call::new(key::ORACLE, "", csu.entry, &IPoolAddressesProvider::getPriceOracleCall {}),
-    ]
+/// Whether the registry knows the pool alone, as of many forks. It names its provider.
+fn is_entered_by_pool(csu: &Csu) -> bool {
+    csu.entry_role == "pool"
+}
+
+fn provider_call(csu: &Csu) -> Call {
+    Call::new(key::PROVIDER, "", csu.entry, &IPool::ADDRESSES_PROVIDERCall {})
+}
+
+/// The addresses provider: the entry, or what the pool that is the entry says. `None` when it was not asked.
+fn provider(csu: &Csu, answers: &Answers<'_>) -> Result<Option<Address>, DiscoveryError> {
+    if !is_entered_by_pool(csu) {
+        return Ok(Some(csu.entry));
+    }
+    if !answers.asked(key::PROVIDER, "") {
+        return Ok(None);
+    }
+    let provider = answers.value::<IPool::ADDRESSES_PROVIDERCall>(key::PROVIDER, "");
+    let what = "the addresses provider of an Aave V3 pool";
+    provider.map(Some).map_err(|why| DiscoveryError { what, why })
+}
+
+fn root_calls(csu: &Csu, provider: Address) -> Vec<Call> {
+    let of_pool = is_entered_by_pool(csu).then(|| provider_call(csu));
+    let of_provider = [
+        Call::new(key::POOL, "", provider, &IPoolAddressesProvider::getPoolCall {}),
+        Call::new(key::ORACLE, "", provider, &IPoolAddressesProvider::getPriceOracleCall {}),
+    ];
+    of_pool.into_iter().chain(of_provider).collect()
 }
 
 fn oracle_unit_calls(oracle: Address) -> [Call; 2] {
@@ -595,10 +635,6 @@ fn reserve_figures(csu: &Csu, answers: &Answers<'_>, asset: Address) -> ReserveF
         flags,
         missing,
     }
-}
-
-fn keep<T>(answer: Result<T, Missing>, missing: &mut Vec<Missing>) -> Option<T> {
-    answer.map_err(|why| missing.push(why)).ok()
 }
 
 /// Whether the pool itself says that the reserve has no stable debt: it names no token, or the stand-in.

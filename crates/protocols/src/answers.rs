@@ -3,7 +3,7 @@
 use alloy_sol_types::SolCall;
 use lake::bronze::CallRecord;
 use lake::{Address, Bytes};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// A view call that a family wants made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,9 +63,22 @@ pub enum Missing {
         /// Length of the return data.
         length: usize,
     },
+    /// The answers are there, and what they say cannot be used.
+    #[error("{key}: {why}")]
+    Unusable {
+        /// The call, or the figure made of several.
+        key: String,
+        /// What is wrong.
+        why: String,
+    },
 }
 
 impl Missing {
+    /// An answer that cannot be used: the call or figure it belongs to, and what is wrong with it.
+    pub fn unusable(key: impl Into<String>, why: impl ToString) -> Self {
+        Self::Unusable { key: key.into(), why: why.to_string() }
+    }
+
     /// Whether the contract refused the call, which is how a contract without the function answers.
     pub fn is_revert(&self) -> bool {
         matches!(self, Self::Reverted { .. })
@@ -101,6 +114,11 @@ impl<'a> Answers<'a> {
         self.by_name.contains_key(&(key, item))
     }
 
+    /// The objects that this question was asked of, in order.
+    pub fn items(&self, key: &str) -> BTreeSet<&'a str> {
+        self.by_name.keys().filter(|(asked, _)| *asked == key).map(|(_, item)| *item).collect()
+    }
+
     /// The contract that this call went to.
     pub fn contract(&self, key: &str, item: &str) -> Option<Address> {
         self.by_name.get(&(key, item)).map(|call| call.to)
@@ -133,6 +151,11 @@ impl<'a> Answers<'a> {
             length: data.len(),
         })
     }
+}
+
+/// The value of an answer; without one, its reason goes where reasons are gathered.
+pub(crate) fn keep<T>(answer: Result<T, Missing>, missing: &mut Vec<Missing>) -> Option<T> {
+    answer.map_err(|why| missing.push(why)).ok()
 }
 
 #[cfg(test)]

@@ -6,7 +6,13 @@
 
 pub mod aave_v3;
 pub mod answers;
+pub mod cap;
+pub mod chainlink;
+pub mod compound_v3;
 pub mod family;
+pub mod fluid;
+pub mod gearbox;
+pub mod morpho_blue;
 pub mod multicall;
 pub mod token;
 
@@ -17,9 +23,53 @@ pub use family::{
 };
 
 /// Every family that can be read, in order of name.
-pub const FAMILIES: &[&dyn Family] = &[&aave_v3::AaveV3];
+pub const FAMILIES: &[&dyn Family] = &[
+    &aave_v3::AaveV3,
+    &cap::Cap,
+    &compound_v3::CompoundV3,
+    &fluid::Fluid,
+    &gearbox::Gearbox,
+    &morpho_blue::MorphoBlue,
+];
 
 /// The family of a registry file's name.
 pub fn family(name: &str) -> Option<&'static dyn Family> {
     FAMILIES.iter().copied().find(|family| family.name() == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lake::registry::Registry;
+    use lake::schema::Row;
+    use lake::schema::gold::PanelDaily;
+    use std::path::Path;
+
+    pub(crate) fn registry() -> Registry {
+        Registry::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/registry")).unwrap()
+    }
+
+    #[test]
+    fn families_stand_in_order_of_name() {
+        assert!(FAMILIES.is_sorted_by_key(|family| family.name()));
+    }
+
+    #[test]
+    fn every_limit_names_a_column_of_the_panel() {
+        let columns: Vec<&str> = PanelDaily::TABLE.columns.iter().map(|column| column.name).collect();
+        for family in FAMILIES {
+            for limit in family.limits() {
+                assert!(columns.contains(&limit.column), "{}: {}", family.name(), limit.column);
+            }
+        }
+    }
+
+    #[test]
+    fn every_row_of_the_registry_has_what_its_family_begins_with() {
+        for csu in registry().csus() {
+            let Some(family) = family(&csu.family) else { continue };
+            let step = family.discover(csu, &Answers::default(), &[]);
+            assert!(step.is_ok(), "{}: {step:?}", csu.id);
+        }
+    }
 }

@@ -386,6 +386,7 @@ impl AaveV3 {
     fn pool_call(&self, input: &[u8], block: &Header) -> Result<Bytes, Bytes> {
         use IPool::IPoolCalls as Calls;
         Ok(match decode(input)? {
+            Calls::ADDRESSES_PROVIDER(_) => encoded::<IPool::ADDRESSES_PROVIDERCall>(&self.provider),
             Calls::POOL_REVISION(_) => encoded::<IPool::POOL_REVISIONCall>(&U256::from(self.revision)),
             Calls::getReservesList(_) => {
                 let assets: Vec<_> = self.reserves.iter().map(|reserve| reserve.asset).collect();

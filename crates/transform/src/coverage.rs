@@ -8,7 +8,7 @@ use crate::read::{Calls, Flaw, LogsDay, Month, NameAndDay, Object, SnapshotDay};
 use lake::bronze::DayBlocks;
 use lake::day::{Day, DayWindow, Zone};
 use lake::ledger::LedgerEntry;
-use lake::registry::{Csu, Registry};
+use lake::registry::{Chain, Csu, Registry};
 use lake::schema::silver::Coverage;
 use lake::status::{AuditLevel, Dataset, Reason, Status};
 use protocols::Snapshot;
@@ -46,7 +46,7 @@ impl Sources<'_> {
         let Some((csu, window)) = self.registry.csu(name).zip(self.zone.window(*date).ok()) else {
             return false;
         };
-        !has_object && without_object(csu, window, self.blocks(csu, window)).is_none()
+        !has_object && self.without_object(csu, window).is_none()
     }
 
     /// The rows of these tasks, given what the ledger says of those that need it.
@@ -63,6 +63,11 @@ impl Sources<'_> {
         self.month.audits.get(&(csu.chain.clone(), date))?.sound()?.level_of(&csu.id)
     }
 
+    fn without_object(&self, csu: &Csu, window: DayWindow) -> Option<Status> {
+        let launch = self.registry.chain_of(csu).and_then(Chain::nothing_before);
+        without_object(csu, launch, window, self.blocks(csu, window))
+    }
+
     fn row(self, task: &Task, ledger: Option<&Object<LedgerEntry>>) -> Option<Coverage> {
         let (key, dataset) = task;
         let csu = self.registry.csu(&key.0)?;
@@ -73,7 +78,7 @@ impl Sources<'_> {
             Dataset::Liquidations => self.month.logs.get(key).map(of_logs),
         };
         let found = found
-            .or_else(|| without_object(csu, window, blocks).map(Found::word))
+            .or_else(|| self.without_object(csu, window).map(Found::word))
             .unwrap_or_else(|| ledger.map_or_else(|| Found::word(Status::NotAttempted), of_ledger));
 
         let applies = !matches!(found.status, Status::NotDeployed | Status::Retired);
@@ -138,14 +143,20 @@ impl Found {
     }
 }
 
-/// What is known of a day without asking the ledger. `blocks` are the day's, when they are proven.
-fn without_object(csu: &Csu, window: DayWindow, blocks: Option<&DayBlocks>) -> Option<Status> {
+/// What is known of a day without asking the ledger. `launch` is the second before which the chain had nothing; `blocks` are
+/// the day's, when they are proven.
+fn without_object(
+    csu: &Csu,
+    launch: Option<i64>,
+    window: DayWindow,
+    blocks: Option<&DayBlocks>,
+) -> Option<Status> {
     let last = blocks.and_then(|blocks| blocks.last);
     let is_before = match (csu.deployed_block, last, csu.deployed_date) {
         (Some(deployed), Some(last), _) => last.number < deployed,
         // The registry's date is a UTC day; the lake's day ends in its own zone.
         (_, _, Some(deployed)) => window.end <= i64::from(deployed.days_since_epoch()) * SECONDS_A_DAY,
-        _ => false,
+        _ => launch.is_some_and(|launch| window.end <= launch),
     };
     if is_before {
         Some(Status::NotDeployed)
@@ -297,7 +308,8 @@ mod tests {
 
     #[test]
     fn the_block_of_the_deployment_decides_before_its_date() {
-        let status = |date: &str, blocks: Option<&DayBlocks>| without_object(&csu(), window(date), blocks);
+        let status =
+            |date: &str, blocks: Option<&DayBlocks>| without_object(&csu(), None, window(date), blocks);
         assert_eq!(status("2024-12-05", Some(&blocks(Some(99)))), Some(Status::NotDeployed));
         assert_eq!(status("2024-11-01", Some(&blocks(Some(100)))), None);
         // No block to compare with. 2024-12-01 of New York ends at 05:00 of 2024-12-02 UTC, the day of deployment.
@@ -306,14 +318,28 @@ mod tests {
     }
 
     #[test]
+    fn nothing_was_deployed_before_its_chain_was_there() {
+        let undated = Csu { deployed_block: None, deployed_date: None, ..csu() };
+        let launch = Some(window("2024-12-03").start);
+        let status = |csu: &Csu, date: &str| without_object(csu, launch, window(date), None);
+        assert_eq!(status(&undated, "2024-12-02"), Some(Status::NotDeployed));
+        assert_eq!(status(&undated, "2024-12-03"), None);
+        // Whose day is known needs no guess.
+        assert_eq!(status(&csu(), "2024-12-02"), None);
+    }
+
+    #[test]
     fn retired_begins_the_day_after_the_last() {
-        let status = |date: &str| without_object(&csu(), window(date), Some(&blocks(Some(500))));
+        let status = |date: &str| without_object(&csu(), None, window(date), Some(&blocks(Some(500))));
         assert_eq!((status("2024-12-20"), status("2024-12-21")), (None, Some(Status::Retired)));
     }
 
     #[test]
     fn a_day_without_blocks_is_told_from_one_without_knowledge() {
-        assert_eq!(without_object(&csu(), window("2024-12-05"), Some(&blocks(None))), Some(Status::NoBlock));
-        assert_eq!(without_object(&csu(), window("2024-12-05"), None), None);
+        assert_eq!(
+            without_object(&csu(), None, window("2024-12-05"), Some(&blocks(None))),
+            Some(Status::NoBlock)
+        );
+        assert_eq!(without_object(&csu(), None, window("2024-12-05"), None), None);
     }
 }

@@ -75,6 +75,7 @@ fn chain(multicall3: Option<Address>) -> Chain {
         native_symbol: "ETH".into(),
         wrapped_native: None,
         is_l2: false,
+        launch_date: None,
         block_seconds: 12.0,
         multicall3,
         multicall3_block: 100,

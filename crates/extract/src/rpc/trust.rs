@@ -461,6 +461,7 @@ mod tests {
             native_symbol: "ETH".into(),
             wrapped_native: None,
             is_l2: false,
+            launch_date: None,
             block_seconds: 12.0,
             multicall3: None,
             multicall3_block: 0,

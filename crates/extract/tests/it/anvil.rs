@@ -110,6 +110,7 @@ async fn every_means_gives_the_same_answers_before_multicall3_was_deployed() {
         native_symbol: "ETH".into(),
         wrapped_native: None,
         is_l2: false,
+        launch_date: None,
         block_seconds: 180.0,
         multicall3: Some(multicall::ADDRESS),
         multicall3_block: 4,

@@ -98,7 +98,9 @@ impl Pool {
         let word = |value: u64| Some(U256::from(value).abi_encode());
         let reserve = self.reserves.iter().find(|reserve| item(reserve.asset) == call.item);
         let output = match (call.key.as_str(), reserve) {
-            (key::POOL, _) => Some(POOL.abi_encode()),
+            // Whoever is asked must be the right contract.
+            (key::PROVIDER, _) if call.to == POOL => Some(PROVIDER.abi_encode()),
+            (key::POOL, _) if call.to == PROVIDER => Some(POOL.abi_encode()),
             (key::ORACLE, _) => Some(ORACLE.abi_encode()),
             (key::MOCK_STABLE_DEBT, _) => Some(self.mock_stable_debt.abi_encode()),
             (key::REVISION, _) => word(1),
@@ -123,9 +125,13 @@ impl Pool {
     }
 
     fn discover(&self) -> Layout {
+        self.discover_as(&csu())
+    }
+
+    fn discover_as(&self, csu: &Csu) -> Layout {
         let mut records: Vec<CallRecord> = Vec::new();
-        for _ in 0..5 {
-            match AaveV3.discover(&csu(), &Answers::new(&records), &[]).unwrap() {
+        for _ in 0..6 {
+            match AaveV3.discover(csu, &Answers::new(&records), &[]).unwrap() {
                 Discovery::Ask(calls) => records.extend(calls.into_iter().map(|call| self.answer(call))),
                 Discovery::Found(layout) => return layout,
             }
@@ -366,4 +372,28 @@ fn the_earliest_touch_of_the_day_is_witness_that_its_logs_are_held() {
     assert!(found.filter.topic0.contains(&IPool::ReserveDataUpdated::SIGNATURE_HASH));
     assert_eq!(witness(pool(), 1_600), None, "nothing was touched that late");
     assert_eq!(witness(Pool::v3_0(vec![]), 0), None);
+}
+
+#[test]
+fn a_fork_of_which_only_the_pool_is_known_names_its_provider() {
+    let fork = Csu { entry_role: "pool".into(), entry: POOL, ..csu() };
+    let pool = Pool::v3_0(vec![usdc()]);
+    let layout = pool.discover_as(&fork);
+    assert_eq!(layout, pool.discover(), "the same contracts, whichever door one enters by");
+    let calls: Vec<CallRecord> =
+        AaveV3.snapshot(&fork, &layout).into_iter().map(|call| pool.answer(call)).collect();
+    assert_eq!(AaveV3.confirm(&fork, &layout, &Answers::new(&calls)), Ok(()));
+    let snapshot = AaveV3.read_snapshot(&fork, &pool.reads(&layout), BlockPace::default()).unwrap();
+    assert_eq!(snapshot.reserves[0].supplied, Some(U256::from(1_000)));
+
+    let mut moved = layout;
+    moved.roots.insert(part::PROVIDER.to_owned(), USDC);
+    let drift = AaveV3.confirm(&fork, &moved, &Answers::new(&calls)).unwrap_err();
+    assert_eq!(drift.what, "the addresses provider");
+
+    // A contract that is no pool has no such function.
+    let stranger = Call::new(key::PROVIDER, "", POOL, &IPool::ADDRESSES_PROVIDERCall {});
+    let answers = [stranger.answered(true, Bytes::new())];
+    let error = AaveV3.discover(&fork, &Answers::new(&answers), &[]).unwrap_err();
+    assert!(matches!(error.why, Missing::NoCode { .. }), "{error}");
 }

@@ -1,15 +1,10 @@
-//! The subcommands that hand gold on: export, diff, release, report.
-
-pub(crate) mod diff;
-pub(crate) mod export;
-pub(crate) mod release;
-pub(crate) mod report;
+//! Files that a person asked for by name.
 
 use anyhow::{Result, anyhow};
 use std::path::Path;
 
-/// Writes a file that a person asked for, with the directories above it.
-fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+/// Writes a file, with the directories above it, and says so.
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let failed = |error: std::io::Error| {
         anyhow!("cannot write {}: {error}\nhint: name a place you may write to", path.display())
     };

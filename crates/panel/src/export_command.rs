@@ -1,6 +1,6 @@
 //! `panel export`.
 
-use super::write_file;
+use crate::written::write_file;
 use crate::{RunArgs, runtime};
 use anyhow::{Result, bail};
 use clap::Args;

@@ -1,6 +1,6 @@
 //! `panel release`.
 
-use super::write_file;
+use crate::written::write_file;
 use crate::{RunArgs, day, runtime};
 use anyhow::{Result, anyhow, bail};
 use clap::Args;

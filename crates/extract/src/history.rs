@@ -1,0 +1,105 @@
+//! The logs since a deployment that list its markets, for contracts that no view function lists (Morpho Blue).
+//!
+//! They are read once, from the deployment's block on, and kept in `state/history/<csu>.json` with the block that they
+//! reach. Afterwards each day's scan carries them on: its filter asks for them beside the liquidations.
+
+use crate::collect::{Collector, DayWork, Unit};
+use crate::ledger::Failure;
+use crate::liquidation::scan_failure;
+use lake::bronze::{LogFilter, RawLog};
+use lake::path;
+use lake::span::BlockSpan;
+use lake::status::Reason;
+use serde::{Deserialize, Serialize};
+
+/// Blocks after which what was read is kept: a run that is cut off begins again no further back.
+const KEPT_EVERY: u64 = 250_000;
+
+/// Logs of a filter from one block through another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct History {
+    filter: LogFilter,
+    from: u64,
+    through: u64,
+    logs: Vec<RawLog>,
+}
+
+impl Collector<'_> {
+    /// The logs that list a CSU's markets up to the day's last block; none for a family that needs none.
+    pub(crate) async fn listing_logs(
+        &self,
+        work: &DayWork<'_>,
+        unit: Unit<'_>,
+    ) -> Result<Vec<RawLog>, Failure> {
+        let Some(filter) = unit.family.history(unit.csu) else { return Ok(Vec::new()) };
+        let from = begins(unit)?;
+        let last = work.last.number;
+        let mut known = self.known_history(unit, &filter, from).await;
+        while known.as_ref().is_none_or(|known| known.through < last) {
+            let first = known.as_ref().map_or(from, |known| known.through + 1);
+            let Ok(span) = BlockSpan::new(first, last.min(first.saturating_add(KEPT_EVERY - 1))) else {
+                // The deployment lies after the day.
+                return Ok(Vec::new());
+            };
+            tracing::info!("{}: reading the logs of blocks {span} that list its markets", unit.csu.id);
+            let (scan, _) = self.checked_scan(work, span, &filter, None).await;
+            if let Some(failure) = scan_failure(&scan, span) {
+                return Err(failure);
+            }
+            let history = known.get_or_insert_with(|| History {
+                filter: filter.clone(),
+                from,
+                through: 0,
+                logs: Vec::new(),
+            });
+            history.through = span.last();
+            history.logs.extend(scan.logs());
+            self.keep_history(unit, history).await;
+        }
+        let logs = known.into_iter().flat_map(|known| known.logs);
+        Ok(logs.filter(|log| log.block_number <= last).collect())
+    }
+
+    /// Carries a CSU's history on with the logs of a day's whole scan, if it reaches to the day.
+    pub(crate) async fn carry_on_history(&self, unit: Unit<'_>, day: BlockSpan, logs: &[RawLog]) {
+        let Some(filter) = unit.family.history(unit.csu) else { return };
+        let Ok(from) = begins(unit) else { return };
+        let known = self.known_history(unit, &filter, from).await;
+        let mut history = match known {
+            Some(known) if known.through + 1 == day.first() => known,
+            None if day.contains(from) => {
+                History { filter: filter.clone(), from, through: 0, logs: Vec::new() }
+            }
+            _ => return,
+        };
+        history.through = day.last();
+        let is_new = |log: &&RawLog| log.block_number >= from && filter.matches(log);
+        history.logs.extend(logs.iter().filter(is_new).cloned());
+        self.keep_history(unit, &history).await;
+    }
+
+    async fn known_history(&self, unit: Unit<'_>, filter: &LogFilter, from: u64) -> Option<History> {
+        // A memory that cannot be read, or is of other questions, is no memory: the logs are read again.
+        let bytes = self.lake.get(&path::market_history(&unit.csu.id)).await.ok().flatten()?;
+        let known: History = serde_json::from_slice(&bytes).ok()?;
+        (known.filter == *filter && known.from == from).then_some(known)
+    }
+
+    async fn keep_history(&self, unit: Unit<'_>, history: &History) {
+        if let Err(error) = self.lake.replace_json(&path::market_history(&unit.csu.id), history).await {
+            tracing::warn!("{error}");
+        }
+    }
+}
+
+/// The block that a CSU's history begins with.
+fn begins(unit: Unit<'_>) -> Result<u64, Failure> {
+    unit.csu.deployed_block.ok_or_else(|| {
+        let message = format!(
+            "the markets of {} are listed by its logs since its deployment, and the registry does not say in which block that \
+             was\nhint: put `deployed_block` into its row",
+            unit.csu.id
+        );
+        Failure::new(Reason::DiscoveryFailed, message)
+    })
+}
