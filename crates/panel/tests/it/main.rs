@@ -9,4 +9,5 @@ mod faults;
 mod panel;
 mod recomputed;
 mod release;
+mod report;
 mod small_lake;
