@@ -110,7 +110,7 @@ check-codebook: build $(call python,codebook) ## gold against its data package, 
 
 bench-panel: $(call python,bench) ## 224 CSUs x 366 days: panel build against DuckDB and Polars (from PyPI) on the same silver
 	"$(call python,bench)" -m pip install --quiet --disable-pip-version-check duckdb polars pyarrow
-	$(CARGO) bench --package panel --bench panel -- --python "$(call python,bench)" $(BENCH)
+	$(CARGO) bench --package panel --bench panel -- --python "$(abspath $(call python,bench))" $(BENCH)
 
 check-deps: ## who may lean on whom
 	.ci/check-deps
