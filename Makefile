@@ -13,7 +13,7 @@ stage = "$(programs)/$(1)"
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo bronze silver gold show dictionary record-demo fmt lint test test-anvil bench-rpc check-deps ci
+.PHONY: help build demo bronze silver gold show dictionary record-demo fmt lint test test-anvil test-contracts bench-rpc check-deps ci
 
 help: ## this list
 	@echo 'usage: make TARGET [RUN=pipelines/runs/NAME.toml] [LAKE=directory or URL]'
@@ -62,6 +62,9 @@ test: ## every test
 
 test-anvil: ## the tests that ask a real node (needs npm)
 	$(CARGO) test --package extract --test it -- --ignored anvil
+
+test-contracts: build ## every family's contracts on a local node, through extract and transform (needs npm)
+	$(CARGO) test --package testkit --test it -- --ignored --nocapture contracts::
 
 # BENCH holds further arguments, such as BENCH='--days 1' for a quick look; BENCH=--help tells them all.
 bench-rpc: ## December 2024 against simulated providers: the bill, next to that of the plan's own algorithm

@@ -1,6 +1,7 @@
 //! Whole stages as programs, over simulated chains and their endpoints.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod contracts;
 mod demo;
 mod endpoint;
 mod faults;
