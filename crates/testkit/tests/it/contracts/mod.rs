@@ -1,6 +1,7 @@
 //! Real contracts on a real node, through extract and transform: what silver says of each day is compared with what the
 //! contracts answer to single calls and with the receipts, read without lendlake's decoders.
 
+mod compound_v2;
 mod morpho_blue;
 
 use crate::stages::{bronze, ends_with, extract, transform};
