@@ -1,6 +1,7 @@
 //! Real contracts on a real node, through extract and transform: what silver says of each day is compared with what the
 //! contracts answer to single calls and with the receipts, read without lendlake's decoders.
 
+mod aave_v3;
 mod compound_v2;
 mod morpho_blue;
 
@@ -13,9 +14,14 @@ use testkit::devnet::Day;
 use testkit::devnet::story::{Emitted, STORY_CHAIN, STORY_DAYS, Story, Told};
 use testkit::setting::{Endpoint, Setting};
 
+/// Where packages are kept and states written: on the disk of the build.
+fn target() -> &'static Path {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap()
+}
+
 /// Begins a family's story.
 fn story() -> Story {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    let target = target();
     Story::begin(&target.join("devnet-npm"), &target.join("devnet-states")).unwrap()
 }
 
