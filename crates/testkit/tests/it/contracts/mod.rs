@@ -4,6 +4,7 @@
 mod aave_v3;
 mod compound_v2;
 mod compound_v3;
+mod fluid;
 mod morpho_blue;
 
 use crate::stages::{bronze, ends_with, extract, transform};
