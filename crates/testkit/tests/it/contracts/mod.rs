@@ -2,6 +2,7 @@
 //! contracts answer to single calls and with the receipts, read without lendlake's decoders.
 
 mod aave_v3;
+mod cap;
 mod compound_v2;
 mod compound_v3;
 mod fluid;
