@@ -6,6 +6,7 @@ mod cap;
 mod compound_v2;
 mod compound_v3;
 mod fluid;
+mod moolah;
 mod morpho_blue;
 
 use crate::stages::{bronze, ends_with, extract, transform};

@@ -8,31 +8,33 @@ use testkit::devnet::artifacts::package;
 use testkit::devnet::solidity::{Settings, Sources};
 use testkit::devnet::story::{Emitted, PEOPLE, STORY_DAYS, Story, Told};
 
-const SOLC: Settings = Settings { solc: "0.8.19", evm: "paris", optimizer_runs: 999_999, via_ir: true };
-const LIQUIDATE: &str = "Liquidate(bytes32,address,address,uint256,uint256,uint256,uint256,uint256)";
-const PARAMS: &str = "(address,address,address,address,uint256)";
+pub(super) const SOLC: Settings =
+    Settings { solc: "0.8.19", evm: "paris", optimizer_runs: 999_999, via_ir: true };
+pub(super) const LIQUIDATE: &str =
+    "Liquidate(bytes32,address,address,uint256,uint256,uint256,uint256,uint256)";
+pub(super) const PARAMS: &str = "(address,address,address,address,uint256)";
 const FEES: Address = address!("00000000000000000000000000000000000000fe");
 /// 3 % a year.
-const FIXED_RATE: u64 = 951_293_759;
+pub(super) const FIXED_RATE: u64 = 951_293_759;
 
 #[derive(Clone, Copy)]
-struct Token {
-    address: Address,
-    decimals: u8,
+pub(super) struct Token {
+    pub(super) address: Address,
+    pub(super) decimals: u8,
 }
 
 #[derive(Clone, Copy)]
-struct Market {
-    loan: Token,
-    collateral: Token,
-    oracle: Address,
-    irm: Address,
-    lltv: u64,
-    id: U256,
+pub(super) struct Market {
+    pub(super) loan: Token,
+    pub(super) collateral: Token,
+    pub(super) oracle: Address,
+    pub(super) irm: Address,
+    pub(super) lltv: u64,
+    pub(super) id: U256,
 }
 
 impl Market {
-    fn params(&self) -> Value {
+    pub(super) fn params(&self) -> Value {
         Value::Tuple(vec![
             self.loan.address.into(),
             self.collateral.address.into(),
@@ -42,44 +44,35 @@ impl Market {
         ])
     }
 
-    fn id(&self) -> String {
+    pub(super) fn id(&self) -> String {
         format!("{:#066x}", self.id)
     }
 }
 
 /// The contracts of the story.
-struct Blue {
-    morpho: Address,
-    reader: Address,
-    oracle_code: Vec<u8>,
+pub(super) struct Blue {
+    pub(super) morpho: Address,
+    pub(super) reader: Address,
 }
 
 impl Blue {
-    fn price(&self, s: &mut Story, market: &Market, price: &str) {
-        // One unit of the collateral in units of the loan token, with 36 more decimals.
-        let scale = 36 + market.loan.decimals - market.collateral.decimals;
-        s.admin(market.oracle, "setPrice(uint256)", &[units(price, scale).unwrap().into()]).unwrap();
-    }
-
-    fn create(
+    /// Creates a market whose oracle already has a price.
+    pub(super) fn create(
         &self,
         s: &mut Story,
-        loan: Token,
-        collateral: Token,
+        (loan, collateral): (Token, Token),
+        oracle: Address,
         irm: Address,
         lltv: u64,
-        price: &str,
     ) -> Market {
-        let oracle = s.create("an oracle", &self.oracle_code, &[]).unwrap();
         let mut market = Market { loan, collateral, oracle, irm, lltv, id: U256::ZERO };
-        self.price(s, &market, price);
         s.admin(self.morpho, &format!("createMarket({PARAMS})"), &[market.params()]).unwrap();
         let id = s.read(self.reader, &format!("id({PARAMS})"), &[market.params()]).unwrap();
         market.id = uint_at(&id, 0).unwrap();
         market
     }
 
-    fn supply(&self, s: &mut Story, who: usize, market: &Market, amount: &str) {
+    pub(super) fn supply(&self, s: &mut Story, who: usize, market: &Market, amount: &str) {
         let who = PEOPLE[who];
         let amount = units(amount, market.loan.decimals).unwrap();
         s.fund(who, market.loan.address, self.morpho, amount).unwrap();
@@ -87,7 +80,7 @@ impl Blue {
         s.send(who, self.morpho, &format!("supply({PARAMS},uint256,uint256,address,bytes)"), &args).unwrap();
     }
 
-    fn withdraw(&self, s: &mut Story, who: usize, market: &Market, amount: &str) {
+    pub(super) fn withdraw(&self, s: &mut Story, who: usize, market: &Market, amount: &str) {
         let who = PEOPLE[who];
         let amount = units(amount, market.loan.decimals).unwrap();
         let args = [market.params(), amount.into(), 0.into(), who.into(), who.into()];
@@ -95,7 +88,7 @@ impl Blue {
             .unwrap();
     }
 
-    fn borrow(&self, s: &mut Story, who: usize, market: &Market, collateral: &str, amount: &str) {
+    pub(super) fn borrow(&self, s: &mut Story, who: usize, market: &Market, collateral: &str, amount: &str) {
         let who = PEOPLE[who];
         let collateral = units(collateral, market.collateral.decimals).unwrap();
         s.fund(who, market.collateral.address, self.morpho, collateral).unwrap();
@@ -109,7 +102,14 @@ impl Blue {
     }
 
     /// Seizes so much collateral, or else repays all that is owed.
-    fn liquidate(&self, s: &mut Story, who: usize, market: &Market, borrower: usize, seized: Option<&str>) {
+    pub(super) fn liquidate(
+        &self,
+        s: &mut Story,
+        who: usize,
+        market: &Market,
+        borrower: usize,
+        seized: Option<&str>,
+    ) {
         let (who, borrower) = (PEOPLE[who], PEOPLE[borrower]);
         let (seized, shares) = match seized {
             Some(seized) => (units(seized, market.collateral.decimals).unwrap(), U256::ZERO),
@@ -127,8 +127,21 @@ impl Blue {
     }
 }
 
+/// An oracle of the package's, which anyone moves.
+fn move_price(s: &mut Story, market: &Market, price: &str) {
+    // One unit of the collateral in units of the loan token, with 36 more decimals.
+    let scale = 36 + market.loan.decimals - market.collateral.decimals;
+    s.admin(market.oracle, "setPrice(uint256)", &[units(price, scale).unwrap().into()]).unwrap();
+}
+
 /// A token's collateral: the sum of all positions.
-fn collateral(told: &mut Told, at: u64, morpho: Address, markets: &[Market], token: Address) -> U256 {
+pub(super) fn collateral(
+    told: &mut Told,
+    at: u64,
+    morpho: Address,
+    markets: &[Market],
+    token: Address,
+) -> U256 {
     let mut sum = U256::ZERO;
     for market in markets.iter().filter(|market| market.collateral.address == token) {
         for person in PEOPLE {
@@ -168,12 +181,18 @@ fn morpho_blue_is_what_its_contract_and_receipts_say() {
         s.admin(morpho, "enableLltv(uint256)", &[lltv.into()]).unwrap();
     }
     s.admin(morpho, "setFeeRecipient(address)", &[FEES.into()]).unwrap();
-    let blue = Blue { morpho, reader, oracle_code: code.code("OracleMock").unwrap().to_vec() };
+    let blue = Blue { morpho, reader };
+    let create = |s: &mut Story, loan: Token, collateral: Token, irm: Address, lltv: u64, price: &str| {
+        let oracle = s.create("an oracle", code.code("OracleMock").unwrap(), &[]).unwrap();
+        let market = blue.create(s, (loan, collateral), oracle, irm, lltv);
+        move_price(s, &market, price);
+        market
+    };
 
     // The day before: three markets; the third lends without interest.
-    let eth = blue.create(&mut s, usdc, weth, by_utilization, lltv_86, "2512.47");
-    let btc = blue.create(&mut s, weth, wbtc, fixed, lltv_77, "27.5");
-    let free = blue.create(&mut s, usdc, wbtc, Address::ZERO, lltv_915, "69000.5");
+    let eth = create(&mut s, usdc, weth, by_utilization, lltv_86, "2512.47");
+    let btc = create(&mut s, weth, wbtc, fixed, lltv_77, "27.5");
+    let free = create(&mut s, usdc, wbtc, Address::ZERO, lltv_915, "69000.5");
     let fee = [btc.params(), 100_000_000_000_000_000.into()];
     s.admin(morpho, &format!("setFee({PARAMS},uint256)"), &fee).unwrap();
     s.at(0, 20, 0).unwrap();
@@ -184,12 +203,12 @@ fn morpho_blue_is_what_its_contract_and_receipts_say() {
 
     // Day 1: one in the very block of midnight, another part of the way through.
     s.at(1, 0, 0).unwrap();
-    blue.price(&mut s, &eth, "2300");
+    move_price(&mut s, &eth, "2300");
     blue.liquidate(&mut s, 7, &eth, 1, Some("10.5"));
     s.at(1, 9, 0).unwrap();
     blue.borrow(&mut s, 3, &eth, "20", "30000.000001");
     s.at(1, 15, 12).unwrap();
-    blue.price(&mut s, &eth, "2100.01");
+    move_price(&mut s, &eth, "2100.01");
     blue.liquidate(&mut s, 6, &eth, 1, Some("31.25"));
     s.at(1, 20, 0).unwrap();
     blue.supply(&mut s, 4, &free, "50000");
@@ -197,22 +216,22 @@ fn morpho_blue_is_what_its_contract_and_receipts_say() {
 
     // Day 2: a market more, and a whole position.
     s.at(2, 11, 0).unwrap();
-    let late = blue.create(&mut s, usdc, wbtc, fixed, lltv_77, "69000.5");
+    let late = create(&mut s, usdc, wbtc, fixed, lltv_77, "69000.5");
     blue.supply(&mut s, 0, &late, "250000");
     s.at(2, 12, 0).unwrap();
     blue.borrow(&mut s, 4, &late, "3", "150000");
     s.at(2, 18, 30).unwrap();
-    blue.price(&mut s, &btc, "22.1");
+    move_price(&mut s, &btc, "22.1");
     blue.liquidate(&mut s, 7, &btc, 2, Some("2"));
     s.at(2, 20, 0).unwrap();
-    blue.price(&mut s, &late, "62000");
+    move_price(&mut s, &late, "62000");
     blue.liquidate(&mut s, 6, &late, 4, None);
 
     // Day 3: a price falls so far that debt is left over.
     s.at(3, 10, 0).unwrap();
     blue.withdraw(&mut s, 0, &eth, "100000");
     s.at(3, 13, 0).unwrap();
-    blue.price(&mut s, &eth, "1200.5");
+    move_price(&mut s, &eth, "1200.5");
     blue.liquidate(&mut s, 7, &eth, 3, Some("20"));
     s.at(3, 23, 56).unwrap();
     blue.supply(&mut s, 5, &btc, "1.000000000000000001");
