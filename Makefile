@@ -13,7 +13,7 @@ stage = "$(programs)/$(1)"
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo bronze silver gold check show report dictionary record-demo fmt lint test test-anvil test-readers test-report report-assets report-images bench-rpc bench-panel check-g5 check-codebook check-deps ci
+.PHONY: help build demo bronze silver gold check show report dictionary record-demo fmt lint test test-anvil test-contracts test-readers test-report report-assets report-images bench-rpc bench-panel check-g5 check-codebook check-deps ci
 
 help: ## this list
 	@echo 'usage: make TARGET [RUN=pipelines/runs/NAME.toml] [LAKE=directory or URL]'
@@ -88,6 +88,9 @@ report-assets: ## fetch the report's chart libraries from npm again (needs npm)
 	cp target/report-assets/node_modules/@observablehq/plot/dist/plot.umd.min.js $(vendored)/plot.umd.min.js
 	cp target/report-assets/node_modules/@observablehq/plot/LICENSE $(vendored)/plot.LICENSE
 	cd $(vendored) && sha256sum --check SHA256SUMS
+
+test-contracts: build ## every family's contracts on a local node, through extract and transform (needs npm)
+	$(CARGO) test --package testkit --test it -- --ignored --nocapture contracts::
 
 # BENCH holds further arguments, such as BENCH='--days 1' for a quick look; BENCH=--help tells them all.
 bench-rpc: ## December 2024 against simulated providers: the bill, next to that of the plan's own algorithm

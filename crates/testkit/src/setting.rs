@@ -2,6 +2,7 @@
 
 use crate::feed::Feed;
 use alloy_primitives::Address;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,8 @@ use tempfile::TempDir;
 pub struct Setting {
     directory: TempDir,
     chains: String,
-    csus: String,
+    /// Rows by family.
+    csus: BTreeMap<String, String>,
     feeds: String,
     names: String,
     numbers: u32,
@@ -46,7 +48,8 @@ impl Setting {
     pub fn new() -> io::Result<Self> {
         let directory = tempfile::Builder::new().prefix("lendlake-test-").tempdir()?;
         let empty = String::new;
-        Ok(Self { directory, chains: empty(), csus: empty(), feeds: empty(), names: empty(), numbers: 0 })
+        let csus = BTreeMap::new();
+        Ok(Self { directory, chains: empty(), csus, feeds: empty(), names: empty(), numbers: 0 })
     }
 
     /// The setting with a chain, final after 64 blocks and with Multicall3 from its first block on.
@@ -75,13 +78,26 @@ impl Setting {
 
     /// The setting with an Aave V3 deployment.
     #[must_use]
-    pub fn with_aave_v3(mut self, csu: &str, chain: &str, provider: Address) -> Self {
+    pub fn with_aave_v3(self, csu: &str, chain: &str, provider: Address) -> Self {
+        self.with_csu("aave_v3", csu, chain, ("pool_addresses_provider", provider), "deployed_block = 0")
+    }
+
+    /// The setting with a deployment of any family: its entry's role and address, and further lines of its registry row.
+    #[must_use]
+    pub fn with_csu(
+        mut self,
+        family: &str,
+        csu: &str,
+        chain: &str,
+        (role, entry): (&str, Address),
+        more: &str,
+    ) -> Self {
         self.numbers += 1;
         let row = write!(
-            self.csus,
-            "[[csu]]\nid = \"{csu}\"\nnum = {}\nprotocol = \"aave_v3\"\nversion = \"v3\"\nchain = \"{chain}\"\n\
-             market = \"{csu}\"\nentry_role = \"pool_addresses_provider\"\nentry = \"{provider}\"\n\
-             deployed_block = 0\nverified = \"no\"\nsource = \"simulated\"\n\n",
+            self.csus.entry(family.to_owned()).or_default(),
+            "[[csu]]\nid = \"{csu}\"\nnum = {}\nprotocol = \"{family}\"\nversion = \"v3\"\nchain = \"{chain}\"\n\
+             market = \"{csu}\"\nentry_role = \"{role}\"\nentry = \"{entry}\"\n\
+             verified = \"no\"\nsource = \"simulated\"\n{more}\n\n",
             self.numbers,
         );
         debug_assert!(row.is_ok(), "writing to a string does not fail");
@@ -161,7 +177,9 @@ impl Setting {
         let registry = self.path().join("registry");
         std::fs::create_dir_all(registry.join("csus"))?;
         std::fs::write(registry.join("chains.toml"), &self.chains)?;
-        std::fs::write(registry.join("csus/aave_v3.toml"), &self.csus)?;
+        for (family, rows) in &self.csus {
+            std::fs::write(registry.join("csus").join(format!("{family}.toml")), rows)?;
+        }
         std::fs::write(registry.join("tokens.toml"), "")?;
         std::fs::write(registry.join("feeds.toml"), &self.feeds)?;
         std::fs::write(registry.join("fills.toml"), &self.names)?;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod bonus;
+mod contracts;
 mod demo;
 mod endpoint;
 mod faults;
