@@ -2,13 +2,14 @@
 
 use crate::boundary::{Boundaries, BoundaryError};
 use crate::ledger::{self, Effort, Failure, Outcome};
+use crate::plan::costs::Costs;
 use crate::reads::{ReadMemory, Reader};
 use crate::report::{ChainProgress, Progress};
 use crate::rpc::journal::Journal;
 use crate::rpc::pool::{Pool, PoolError};
 use crate::rpc::providers::Providers;
 use crate::rpc::recording::Recorder;
-use crate::rpc::tally::Asked;
+use crate::rpc::tally::{Asked, Purpose};
 use crate::rpc::trust::Distrust;
 use lake::Lake;
 use lake::bronze::{
@@ -24,6 +25,7 @@ use lake::span::BlockSpan;
 use lake::status::{AuditLevel, Dataset, Reason, Status};
 use protocols::{Answers, Family, Layout};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A day so many seconds before the registry's day of deployment is before it, however rough that date is.
@@ -88,12 +90,37 @@ pub(crate) struct OpenChain<'a> {
     /// What went wrong with price books.
     pub(crate) without_prices: Mutex<Vec<String>>,
     memory: Arc<Mutex<ReadMemory>>,
+    /// Days whose logs were scanned, and listings of contracts.
+    pub(crate) scanned: AtomicU64,
+    listings: Arc<AtomicU64>,
 }
 
 impl OpenChain<'_> {
     /// A reader of the chain's contracts, with what was learned of how to read them.
     pub(crate) fn reader(&self) -> Reader<'_> {
-        Reader::new(self.pool, self.chain).remembering(&self.memory)
+        Reader::new(self.pool, self.chain).remembering(&self.memory).counting(&self.listings)
+    }
+
+    /// What the searches and listings of this run have cost, beside what is known. Requests that were made again would
+    /// count as cost, so nothing is learned of a purpose that had any.
+    fn costs(&self, mut known: Costs) -> Costs {
+        let asked = self.pool.asked();
+        let sum = |purpose: Purpose, method: &'static str| {
+            let is_clean = asked.values().all(|asked| asked.again_for(purpose) == 0);
+            let sent = asked.values().filter_map(|asked| asked.counts().get(&(purpose, method)));
+            is_clean.then(|| sent.map(|count| count.sent).sum::<u64>())
+        };
+        let (header, call) = ("eth_getBlockByNumber", "eth_call");
+        for (mean, of, requests) in [
+            (&mut known.boundary, self.boundaries.searched(), sum(Purpose::Boundary, header)),
+            (&mut known.witness, self.scanned.load(Ordering::Relaxed), sum(Purpose::Witness, header)),
+            (&mut known.listing, self.listings.load(Ordering::Relaxed), sum(Purpose::Discovery, call)),
+        ] {
+            if let Some(requests) = requests {
+                mean.add(of, requests);
+            }
+        }
+        known
     }
 
     /// So many blocks more are done, at what cost so far.
@@ -223,11 +250,22 @@ impl<'a> Collector<'a> {
                 let progress = self.progress.chain(&chain.name, days.len());
                 let boundaries = Boundaries::new(&pool, chain, head);
                 let memory = Arc::new(Mutex::new(self.remembered_reads(chain).await));
-                let without_prices = Mutex::default();
-                let open =
-                    OpenChain { chain, pool: &pool, boundaries, progress: &progress, without_prices, memory };
+                let open = OpenChain {
+                    chain,
+                    pool: &pool,
+                    boundaries,
+                    progress: &progress,
+                    memory,
+                    without_prices: Mutex::default(),
+                    scanned: AtomicU64::new(0),
+                    listings: Arc::default(),
+                };
                 collected.outcomes.extend(self.days(&open, &units, days).await);
                 self.again_without_the_caught(&open, &units, &mut collected.outcomes).await;
+                let costs = open.costs(Costs::of(self.lake, &chain.name).await);
+                if let Err(error) = costs.keep(self.lake, &chain.name).await {
+                    tracing::warn!("{error}");
+                }
                 let without_prices = open.without_prices.into_inner();
                 collected.warnings.extend(without_prices.unwrap_or_else(PoisonError::into_inner));
             }
@@ -567,7 +605,7 @@ impl<'a> Collector<'a> {
         }
     }
 
-    async fn remembered_reads(&self, chain: &Chain) -> ReadMemory {
+    pub(crate) async fn remembered_reads(&self, chain: &Chain) -> ReadMemory {
         // As with layouts: what cannot be read is learned again.
         match self.lake.get(&path::read_memory(&chain.name)).await {
             Ok(Some(bytes)) => serde_json::from_slice(&bytes).unwrap_or_default(),

@@ -18,6 +18,7 @@ use lake::span::BlockSpan;
 use lake::status::{AuditLevel, Dataset, Reason};
 use protocols::{At, Call, DayStart, Layout};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 
 /// Blocks of a listing's logs whose headers are compared with them, at most.
 const HEADERS_OF_HISTORY: usize = 20;
@@ -49,6 +50,7 @@ impl<'a> Collector<'a> {
         let listings: Vec<LogFilter> =
             planned.iter().filter_map(|plan| plan.unit.family.history(plan.unit.csu)).collect();
         let filter = LogFilter::union(planned.iter().map(|plan| &plan.filter).chain(&listings));
+        work.open.scanned.fetch_add(1, Ordering::Relaxed);
         let (scan, checked) = match self.witness(work, &planned).await {
             Ok(witness) => self.checked_scan(work, work.span, &filter, witness).await,
             Err(error) => {

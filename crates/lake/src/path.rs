@@ -237,6 +237,11 @@ pub fn read_memory(chain: &str) -> Path {
     Path::from_iter(["state", "reads", &format!("{chain}.json")])
 }
 
+/// What a chain's searches have cost: `state/costs/<chain>.json`.
+pub fn search_costs(chain: &str) -> Path {
+    Path::from_iter(["state", "costs", &format!("{chain}.json")])
+}
+
 /// Prefix of a chain's unfinished days: the answers that are there already.
 pub fn partial_prefix(chain: &str) -> Path {
     Path::from_iter(["state", "partial", chain])
