@@ -274,7 +274,9 @@ class Report:
             {"color_scheme": "light", "viewport": {"width": 390, "height": 800}},
         ]:
             with self.open(bypass_csp=True, **options) as opened:
-                opened.page.evaluate("() => document.querySelectorAll('details').forEach(part => { part.open = true; })")
+                if self.name == "demo":
+                    # All closed parts too. The made-up year has the same parts with many more rows, which take minutes.
+                    opened.page.evaluate("() => document.querySelectorAll('details').forEach(part => { part.open = true; })")
                 opened.page.add_script_tag(content=self.axe)
                 found = opened.page.evaluate("() => axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice'] })")
                 told = [
