@@ -319,7 +319,8 @@ fn compare_pool(
     of.same(&row, "status", "collected");
     of.same(&row, "supplied_raw", supplied);
     of.same(&row, "available_raw", available);
-    of.same(&row, "borrowed_raw", supplied - available);
+    // Once all is repaid, a pool has a little more than it expects: see above.
+    of.same(&row, "borrowed_raw", supplied.saturating_sub(available));
     of.same(&row, "is_active", !is_shut);
     of.close(&row, "borrow_apr", scaled(borrow_rate, 27));
     of.close(&row, "supply_apr", scaled(supply_rate, 27));
