@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use alloy_primitives::hex;
 use anyhow::{Context, Result, bail, ensure};
@@ -154,6 +155,9 @@ fn anvil_package() -> Result<String> {
 /// # Errors
 /// When npm is not there or cannot fetch.
 pub fn package(cache: &Path, name: &str, version: &str) -> Result<PathBuf> {
+    // Tests run side by side in one process, and several want the same package.
+    static FETCHING: Mutex<()> = Mutex::new(());
+    let _alone = FETCHING.lock().unwrap_or_else(PoisonError::into_inner);
     let home = cache.join(format!("{}-{version}", name.trim_start_matches('@').replace('/', "-")));
     let root = home.join("package");
     // written last, so an interrupted fetch is fetched again

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use alloy_primitives::hex;
 use anyhow::{Context, Result, bail, ensure};
@@ -42,42 +43,58 @@ pub fn own_contracts() -> PathBuf {
 pub struct Sources(BTreeMap<String, String>);
 
 impl Sources {
-    /// Every Solidity file below `root`/`under`, by its path below `root`.
+    /// These files and all that they import. A path is looked for in the folder of the longest prefix that it has, and in that of
+    /// our own contracts where it has none.
     ///
     /// # Errors
-    /// When a file cannot be read, or there is none.
-    pub fn below(root: &Path, under: &str) -> Result<Self> {
+    /// When a file is not there.
+    pub fn of(files: &[&str], folders: &[(&str, PathBuf)]) -> Result<Self> {
         let mut sources = BTreeMap::new();
-        let mut folders = vec![root.join(under)];
-        while let Some(folder) = folders.pop() {
-            let entries =
-                fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?;
-            for entry in entries {
-                let path = entry?.path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else if path.extension().is_some_and(|extension| extension == "sol") {
-                    let name = path.strip_prefix(root)?.to_string_lossy().replace('\\', "/");
-                    let text = fs::read_to_string(&path)
-                        .with_context(|| format!("cannot read {}", path.display()))?;
-                    sources.insert(name, text);
-                }
+        let mut wanted: Vec<String> = files.iter().map(|file| (*file).to_owned()).collect();
+        while let Some(name) = wanted.pop() {
+            if sources.contains_key(&name) {
+                continue;
             }
+            let place = folders.iter().filter(|(prefix, _)| name.starts_with(prefix));
+            let path = match place.max_by_key(|(prefix, _)| prefix.len()) {
+                Some((prefix, folder)) => folder.join(&name[prefix.len()..]),
+                None => own_contracts().join(&name),
+            };
+            let text =
+                fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            wanted.extend(imports(&text).map(|import| resolved(&name, import)));
+            sources.insert(name, text);
         }
-        ensure!(!sources.is_empty(), "no Solidity file in {}", root.join(under).display());
         Ok(Self(sources))
     }
+}
 
-    /// The sources with one of our own.
-    ///
-    /// # Errors
-    /// When there is no such file.
-    pub fn with_ours(mut self, file: &str) -> Result<Self> {
-        let path = own_contracts().join(file);
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        self.0.insert(file.to_owned(), text);
-        Ok(self)
+/// The paths that a source imports, as it writes them.
+fn imports(text: &str) -> impl Iterator<Item = &str> {
+    let statements = text.split_inclusive('\n').scan(0, |at, line| {
+        let begins = *at;
+        *at += line.len();
+        Some((begins, line))
+    });
+    let statements = statements.filter(|(_, line)| line.starts_with("import"));
+    statements.filter_map(|(begins, _)| text[begins..].split(';').next()?.split('"').nth(1))
+}
+
+/// The path that an import of a file means.
+fn resolved(importer: &str, import: &str) -> String {
+    if !import.starts_with('.') {
+        return import.to_owned();
     }
+    let mut parts: Vec<&str> = importer.split('/').collect();
+    parts.pop();
+    for part in import.split('/') {
+        match part {
+            "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
 }
 
 /// Creation code by the contract's name.
@@ -95,11 +112,14 @@ impl Compiled {
     }
 }
 
-/// Compiles sources, or finds what the same compiler made of the same sources before.
+/// Compiles contracts of these names, or finds what the same compiler made of the same sources before.
 ///
 /// # Errors
 /// When node is not there, or the compiler finds a fault; its own words are in the message.
-pub fn compile(cache: &Path, sources: &Sources, settings: Settings) -> Result<Compiled> {
+pub fn compile(cache: &Path, sources: &Sources, contracts: &[&str], settings: Settings) -> Result<Compiled> {
+    // Only these are translated, which takes most of the time.
+    let output: BTreeMap<&str, Value> =
+        contracts.iter().map(|name| (*name, json!(["evm.bytecode.object"]))).collect();
     let input = json!({
         "language": "Solidity",
         "sources": sources.0.iter().map(|(name, text)| (name.clone(), json!({ "content": text }))).collect::<BTreeMap<_, _>>(),
@@ -107,10 +127,13 @@ pub fn compile(cache: &Path, sources: &Sources, settings: Settings) -> Result<Co
             "optimizer": { "enabled": true, "runs": settings.optimizer_runs },
             "evmVersion": settings.evm,
             "viaIR": settings.via_ir,
-            "outputSelection": { "*": { "*": ["evm.bytecode.object"] } },
+            "outputSelection": { "*": output },
         },
     })
     .to_string();
+    // One at a time: tests that run side by side share sources, and a compiler takes hundreds of megabytes.
+    static COMPILING: Mutex<()> = Mutex::new(());
+    let _alone = COMPILING.lock().unwrap_or_else(PoisonError::into_inner);
     let known = cache.join("compiled").join(format!(
         "{}-{}.json",
         settings.solc,
@@ -124,7 +147,7 @@ pub fn compile(cache: &Path, sources: &Sources, settings: Settings) -> Result<Co
     let codes = creation_codes(&run(cache, &input, settings)?)?;
     let folder = known.parent().context("the cache has no folder")?;
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    // Renamed when whole: several tests may compile the same at one time.
+    // Renamed when whole: a run that is cut off leaves no half of it.
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     file.write_all(&serde_json::to_vec(&codes)?)?;
     file.persist(&known).with_context(|| format!("cannot write {}", known.display()))?;
@@ -197,6 +220,13 @@ mod tests {
         ] });
         let error = creation_codes(answer.to_string().as_bytes()).unwrap_err().to_string();
         assert!(error.contains("expected ;") && !error.contains("unused"), "{error}");
+    }
+
+    #[test]
+    fn imports_are_found_and_mean_a_path() {
+        let text = "import {A} from \"./b/C.sol\";\nimport {\n  D,\n  E\n} from \"../F.sol\";\nimport \"@g/H.sol\";\n// import \"no\";\n";
+        let meant: Vec<_> = imports(text).map(|import| resolved("src/a/A.sol", import)).collect();
+        assert_eq!(meant, ["src/a/b/C.sol", "src/F.sol", "@g/H.sol"]);
     }
 
     #[test]

@@ -129,20 +129,33 @@ impl Story {
         Ok(Self { artifacts, chain, multicall3_block, node, states })
     }
 
-    /// Compiles one file of our own contracts.
+    /// Compiles contracts of one file of our own.
     ///
     /// # Errors
     /// When the compiler refuses it.
-    pub fn compile_ours(&self, file: &str) -> Result<solidity::Compiled> {
-        self.compile(&Sources::default().with_ours(file)?, OURS)
+    pub fn compile_ours(&self, file: &str, contracts: &[&str]) -> Result<solidity::Compiled> {
+        self.compile(&Sources::of(&[file], &[])?, contracts, OURS)
     }
 
-    /// Compiles sources.
+    /// Compiles contracts of these sources.
     ///
     /// # Errors
     /// When the compiler refuses them.
-    pub fn compile(&self, sources: &Sources, settings: Settings) -> Result<solidity::Compiled> {
-        solidity::compile(self.artifacts.cache(), sources, settings)
+    pub fn compile(
+        &self,
+        sources: &Sources,
+        contracts: &[&str],
+        settings: Settings,
+    ) -> Result<solidity::Compiled> {
+        solidity::compile(self.artifacts.cache(), sources, contracts, settings)
+    }
+
+    /// Creation code of a token of ours, which takes a symbol and decimals.
+    ///
+    /// # Errors
+    /// When the compiler refuses it.
+    pub fn token_code(&self) -> Result<Vec<u8>> {
+        Ok(self.compile_ours("Token.sol", &["Token"])?.code("Token")?.to_vec())
     }
 
     /// What follows happens in the first block at or after this time of a day of the story, told in hours and minutes since

@@ -8,6 +8,8 @@ use testkit::devnet::abi::{Value, address_at, uint_at};
 use testkit::devnet::solidity::Compiled;
 use testkit::devnet::story::{PEOPLE, STORY_DAYS, Story, Told};
 
+const CONTRACTS: [&str; 7] =
+    ["CapVault", "DebtToken", "Oracle", "SymbioticVault", "Network", "Delegation", "Lender"];
 const LIQUIDATE: &str = "Liquidate(address,address,address,uint256,uint256)";
 
 #[derive(Clone, Copy)]
@@ -42,8 +44,8 @@ fn ray(percent: u64) -> U256 {
 
 impl Cap {
     fn deploy(s: &mut Story) -> Self {
-        let code = s.compile_ours("Cap.sol").unwrap();
-        let token_code = s.compile_ours("Token.sol").unwrap().code("Token").unwrap().to_vec();
+        let code = s.compile_ours("Cap.sol", &CONTRACTS).unwrap();
+        let token_code = s.token_code().unwrap();
         let create = |s: &mut Story, name: &str, args: &[Value]| {
             s.create(name, code.code(name).unwrap(), args).unwrap()
         };

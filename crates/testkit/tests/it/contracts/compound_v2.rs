@@ -68,7 +68,7 @@ fn mantissa(amount: &str) -> Value {
 impl Venus {
     fn deploy(s: &mut Story, package: &Path) -> Self {
         let artefacts = Artefacts(package.to_owned());
-        let token_code = s.compile_ours("Token.sol").unwrap().code("Token").unwrap().to_vec();
+        let token_code = s.token_code().unwrap();
         let comptroller = artefacts.create(s, "Comptroller/Unitroller", &[]);
         let diamond = artefacts.create(s, "Comptroller/Diamond/Diamond", &[]);
         s.admin(comptroller, "_setPendingImplementation(address)", &[diamond.into()]).unwrap();

@@ -46,9 +46,9 @@ fn asset(
 
 impl Market {
     fn deploy(s: &mut Story) -> Self {
-        let token_code = s.compile_ours("Token.sol").unwrap().code("Token").unwrap().to_vec();
-        let feed_code = s.compile_ours("Feed.sol").unwrap().code("Feed").unwrap().to_vec();
-        let code = s.compile_ours("Comet.sol").unwrap().code("Comet").unwrap().to_vec();
+        let token_code = s.token_code().unwrap();
+        let feed_code = s.compile_ours("Feed.sol", &["Feed"]).unwrap().code("Feed").unwrap().to_vec();
+        let code = s.compile_ours("Comet.sol", &["Comet"]).unwrap().code("Comet").unwrap().to_vec();
         let base = asset(s, (&token_code, &feed_code), "USDC", 6, "0.9998", [0; 3]);
         let args = [base.token.into(), base.feed.into(), 1_000_000.into()];
         let comet = s.create("Comet", &code, &args).unwrap();

@@ -98,8 +98,8 @@ fn liquidate(s: &mut Story, who: usize, vault: &Vault, debt: &str, collateral: U
 #[ignore = "takes anvil and solc from npm: make test-contracts"]
 fn fluid_is_what_its_contracts_and_receipts_say() {
     let mut s = story();
-    let code = s.compile_ours("Fluid.sol").unwrap();
-    let token_code = s.compile_ours("Token.sol").unwrap().code("Token").unwrap().to_vec();
+    let code = s.compile_ours("Fluid.sol", &["Liquidity", "VaultFactory"]).unwrap();
+    let token_code = s.token_code().unwrap();
     let liquidity = s.create("Liquidity", code.code("Liquidity").unwrap(), &[]).unwrap();
     let factory = s.create("VaultFactory", code.code("VaultFactory").unwrap(), &[liquidity.into()]).unwrap();
     let layer = Layer { liquidity, factory, token_code };

@@ -6,6 +6,7 @@ mod cap;
 mod compound_v2;
 mod compound_v3;
 mod fluid;
+mod gearbox;
 mod moolah;
 mod morpho_blue;
 

@@ -22,13 +22,14 @@ fn price(s: &mut Story, book: Address, token: Token, usd: &str) {
 fn moolah_is_what_its_contract_and_receipts_say() {
     let mut s = story();
     let morpho_blue = package(s.artifacts.cache(), "@morpho-org/morpho-blue", "1.0.0").unwrap();
-    let sources = Sources::below(&morpho_blue, "src").unwrap();
-    let sources = sources.with_ours("MorphoReader.sol").unwrap().with_ours("Moolah.sol").unwrap();
-    let code = s.compile(&sources, SOLC).unwrap();
-    let tokens = s.compile_ours("Token.sol").unwrap();
+    let files = ["Moolah.sol", "MorphoReader.sol"];
+    let sources = Sources::of(&files, &[("src/", morpho_blue.join("src"))]).unwrap();
+    let contracts = ["Moolah", "PriceBook", "BookOracle", "MorphoReader", "FixedRateModel"];
+    let code = s.compile(&sources, &contracts, SOLC).unwrap();
+    let token_code = s.token_code().unwrap();
     let token = |s: &mut Story, symbol: &str, decimals: u8| {
         let args = [symbol.into(), u64::from(decimals).into()];
-        Token { address: s.create(symbol, tokens.code("Token").unwrap(), &args).unwrap(), decimals }
+        Token { address: s.create(symbol, &token_code, &args).unwrap(), decimals }
     };
     let (lisusd, bnb, btcb) =
         (token(&mut s, "lisUSD", 18), token(&mut s, "WBNB", 18), token(&mut s, "BTCB", 8));

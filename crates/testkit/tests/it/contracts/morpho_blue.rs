@@ -158,12 +158,14 @@ pub(super) fn collateral(
 fn morpho_blue_is_what_its_contract_and_receipts_say() {
     let mut s = story();
     let morpho_blue = package(s.artifacts.cache(), "@morpho-org/morpho-blue", "1.0.0").unwrap();
-    let sources = Sources::below(&morpho_blue, "src").unwrap().with_ours("MorphoReader.sol").unwrap();
-    let code = s.compile(&sources, SOLC).unwrap();
-    let tokens = s.compile_ours("Token.sol").unwrap();
+    let files = ["src/Morpho.sol", "src/mocks/IrmMock.sol", "src/mocks/OracleMock.sol", "MorphoReader.sol"];
+    let sources = Sources::of(&files, &[("src/", morpho_blue.join("src"))]).unwrap();
+    let contracts = ["Morpho", "IrmMock", "OracleMock", "MorphoReader", "FixedRateModel"];
+    let code = s.compile(&sources, &contracts, SOLC).unwrap();
+    let token_code = s.token_code().unwrap();
     let token = |s: &mut Story, symbol: &str, decimals: u8| {
         let args = [symbol.into(), u64::from(decimals).into()];
-        Token { address: s.create(symbol, tokens.code("Token").unwrap(), &args).unwrap(), decimals }
+        Token { address: s.create(symbol, &token_code, &args).unwrap(), decimals }
     };
     let (usdc, weth, wbtc) = (token(&mut s, "USDC", 6), token(&mut s, "WETH", 18), token(&mut s, "WBTC", 8));
     let deployed = s.chain.next_block();
