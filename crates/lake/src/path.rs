@@ -12,6 +12,8 @@ pub const BRONZE: &str = "bronze";
 pub const SILVER: &str = "silver";
 /// Prefix of gold.
 pub const GOLD: &str = "gold";
+/// Prefix of the rows that fail a check.
+pub const CHECKS: &str = "checks";
 
 /// A bronze object: what it holds, for which CSU or chain, and for which day.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -177,6 +179,21 @@ pub fn silver_manifest() -> Path {
 /// A file of gold, such as `panel_daily.parquet`.
 pub fn gold_file(name: &str) -> Path {
     Path::from_iter([GOLD, name])
+}
+
+/// A page of the codebook that lies beside gold: `gold/codebook/<name>`.
+pub fn codebook_file(name: &str) -> Path {
+    Path::from_iter([GOLD, "codebook", name])
+}
+
+/// The rows of a layer that fail a check: `checks/<layer>/<check>.parquet`.
+pub fn check_rows(layer: &str, check: &str) -> Path {
+    Path::from_iter([CHECKS, layer, &format!("{check}.parquet")])
+}
+
+/// Prefix of a layer's failing rows.
+pub fn checks_prefix(layer: &str) -> Path {
+    Path::from_iter([CHECKS, layer])
 }
 
 /// The ledger's last word on one task: `state/ledger/<dataset>/<csu>/<date>.json`.

@@ -16,6 +16,7 @@ pub use feeds::{BITCOIN, Feed, FeedQuote, NATIVE_COIN};
 
 use crate::day::Day;
 use crate::digest::sha256_of_listing;
+pub use crate::status::AssetClass;
 use alloy_primitives::Address;
 use globset::Glob;
 use serde::Deserialize;
@@ -241,32 +242,6 @@ pub struct TokenFacts {
     /// Where this row comes from. A row without it is refused by name.
     #[serde(default)]
     pub source: String,
-}
-
-/// Class of a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AssetClass {
-    /// Meant to hold the value of a currency.
-    Stablecoin,
-    /// Ether and claims on it.
-    Eth,
-    /// Bitcoin and claims on it.
-    Btc,
-    /// Everything else.
-    Other,
-}
-
-impl AssetClass {
-    /// The word in the registry.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Stablecoin => "stablecoin",
-            Self::Eth => "eth",
-            Self::Btc => "btc",
-            Self::Other => "other",
-        }
-    }
 }
 
 /// Whether a token is priced.

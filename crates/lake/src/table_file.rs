@@ -4,9 +4,17 @@
 //! by key. The same rows give the same bytes: nothing here asks for the time or the machine.
 
 use crate::schema::{BadCell, KeyPart, Row};
+use arrow_array::RecordBatch;
+use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
 use parquet::file::properties::{WriterProperties, WriterVersion};
+use std::marker::PhantomData;
+use std::sync::Arc;
 
 /// Why rows could not become a file.
 #[derive(Debug, thiserror::Error)]
@@ -44,16 +52,92 @@ pub fn parquet_bytes<R: Row>(mut rows: Vec<R>) -> Result<Vec<u8>, TableError> {
     }
     let batch = R::to_batch(&rows)?;
     let failed = |source| TableError::Parquet { table, source };
-    let properties = WriterProperties::builder()
-        .set_created_by(format!("lendlake {}", env!("CARGO_PKG_VERSION")))
-        .set_writer_version(WriterVersion::PARQUET_1_0)
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3).map_err(failed)?))
-        .build();
+    let properties = properties().map_err(failed)?;
     let mut bytes = Vec::new();
     let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).map_err(failed)?;
     writer.write(&batch).map_err(failed)?;
     writer.close().map_err(failed)?;
     Ok(bytes)
+}
+
+/// Bytes that are no Parquet file, or less than one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unreadable(String);
+
+impl Unreadable {
+    fn of(error: impl ToString) -> Self {
+        // It stands in a message that says that this is an error.
+        let text = error.to_string();
+        Self(text.strip_prefix("Parquet error: ").unwrap_or(&text).to_owned())
+    }
+}
+
+/// The schema version that a Parquet file of the lake says it is of; `None` for a file that says nothing.
+///
+/// # Errors
+/// [`Unreadable`].
+pub fn schema_version(bytes: &Bytes) -> Result<Option<String>, Unreadable> {
+    let metadata = ArrowReaderMetadata::load(bytes, ArrowReaderOptions::new()).map_err(Unreadable::of)?;
+    Ok(metadata.schema().metadata().get("schema_version").cloned())
+}
+
+/// All rows of a Parquet file, with whatever columns it has.
+///
+/// # Errors
+/// [`Unreadable`].
+pub fn read_batch(bytes: Bytes) -> Result<RecordBatch, Unreadable> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(Unreadable::of)?;
+    let rows = builder.metadata().file_metadata().num_rows();
+    let schema = Arc::clone(builder.schema());
+    let reader =
+        builder.with_batch_size(usize::try_from(rows).unwrap_or(1).max(1)).build().map_err(Unreadable::of)?;
+    let batches = reader.collect::<Result<Vec<_>, _>>().map_err(Unreadable::of)?;
+    arrow_select::concat::concat_batches(&schema, &batches).map_err(Unreadable::of)
+}
+
+/// Rows that come in pieces, as one Parquet file. The pieces must come in order of key.
+pub struct TableWriter<R> {
+    writer: ArrowWriter<Vec<u8>>,
+    rows: PhantomData<R>,
+}
+
+impl<R: Row> TableWriter<R> {
+    /// A file without rows.
+    ///
+    /// # Errors
+    /// [`TableError::Parquet`].
+    pub fn new() -> Result<Self, TableError> {
+        let failed = |source| TableError::Parquet { table: R::TABLE.name, source };
+        let properties = properties().map_err(failed)?;
+        let schema = Arc::new(R::TABLE.arrow_schema());
+        let writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties)).map_err(failed)?;
+        Ok(Self { writer, rows: PhantomData })
+    }
+
+    /// Adds rows as a batch of the table.
+    ///
+    /// # Errors
+    /// [`TableError::Parquet`].
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<(), TableError> {
+        self.writer.write(batch).map_err(|source| TableError::Parquet { table: R::TABLE.name, source })
+    }
+
+    /// The bytes of the file.
+    ///
+    /// # Errors
+    /// [`TableError::Parquet`].
+    pub fn finish(self) -> Result<Vec<u8>, TableError> {
+        self.writer.into_inner().map_err(|source| TableError::Parquet { table: R::TABLE.name, source })
+    }
+}
+
+fn properties() -> Result<WriterProperties, ParquetError> {
+    Ok(WriterProperties::builder()
+        .set_created_by(format!("lendlake {}", env!("CARGO_PKG_VERSION")))
+        .set_writer_version(WriterVersion::PARQUET_1_0)
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
+        .build())
 }
 
 #[cfg(test)]
@@ -99,6 +183,21 @@ mod tests {
         let field = reader.schema().field_with_name("blocks_scanned").unwrap().clone();
         assert_eq!(field.metadata()["unit"], "blocks");
         assert_eq!(field.metadata()["description"], "Blocks whose logs were read.");
+    }
+
+    #[test]
+    fn a_file_says_which_schema_it_is_of_and_pieces_make_one_file() {
+        let bytes = Bytes::from(parquet_bytes(vec![row("a")]).unwrap());
+        assert_eq!(schema_version(&bytes).unwrap().as_deref(), Some(Coverage::TABLE.version));
+        assert!(schema_version(&bytes.slice(..bytes.len() - 1)).is_err());
+        let mut writer = TableWriter::<Coverage>::new().unwrap();
+        for csu in ["a", "b"] {
+            writer.write(&Coverage::to_batch(&[row(csu)]).unwrap()).unwrap();
+        }
+        let bytes = writer.finish().unwrap();
+        assert_eq!(bytes, parquet_bytes(vec![row("a"), row("b")]).unwrap());
+        let batch = read_batch(Bytes::from(bytes)).unwrap();
+        assert_eq!(batch, Coverage::to_batch(&[row("a"), row("b")]).unwrap());
     }
 
     #[test]

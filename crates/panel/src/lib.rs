@@ -1,14 +1,20 @@
 //! Silver to gold: the daily panel of CSUs, built, documented and shown.
 //!
-//! [`silver`] reads the tables, [`frame`] fills one row for every CSU and day of a run, [`build`] writes gold,
-//! [`dictionary`] writes down what every column means, [`show`] prints the panel for people.
+//! [`silver`] reads the tables, [`frame`] fills one row for every CSU and day of a run, [`build`] writes gold, [`check`] holds
+//! it against its rules, [`dictionary`] writes down what every column means, [`show`] and [`summary`] print it for people.
 
+pub mod asset;
 pub mod build;
+pub mod check;
 pub mod dictionary;
 pub mod export;
 mod flows;
 pub mod frame;
+mod known;
+mod ordered;
+pub mod seal;
 pub mod show;
 pub mod silver;
 mod stocks;
+pub mod summary;
 mod sums;
