@@ -8,11 +8,13 @@
 //! reserves, liquidations, coverage, dimensions      the rows of silver
 //! build      a run: which months, in which order, what is written and what is told
 //! report     the outcome in words
+//! check      whether bronze and silver keep their rules
 //! ```
 //! Families are asked through `protocols`; nothing here knows one by name. Nothing here opens a connection: silver
 //! is a function of the lake's bronze and ledger, the registry, the run file and this program's version.
 
 pub mod build;
+pub mod check;
 pub mod coverage;
 pub mod dimensions;
 pub mod liquidations;

@@ -1,5 +1,8 @@
 //! `transform`: bronze to silver.
 
+mod check_command;
+mod progress;
+
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use lake::Lake;
@@ -58,6 +61,22 @@ Examples:
   transform missing-prices --run pipelines/runs/2024-12.toml
   transform missing-prices --run pipelines/runs/2024-12.toml --csu 'fluid_*' --json")]
     MissingPrices(MissingArgs),
+    /// Check bronze and silver of a run's months: B1 to B10 and S1 to S10
+    ///
+    /// Each check selects the rows that break it into checks/bronze/<check>.parquet or checks/silver/<check>.parquet in the
+    /// lake; a check that finds nothing leaves no file. An error says that the layer is wrong, a warning that somebody
+    /// should look. Nothing is mended and nothing clipped. docs/checks.md tells each check and why its threshold is what it
+    /// is.
+    #[command(after_long_help = "\
+Exit codes:
+  0  every check of level error passed
+  1  one found something; the table says which, the first failures follow
+  2  could not run
+
+Examples:
+  transform check --run pipelines/runs/demo.toml
+  transform check --run pipelines/runs/2024-12.toml --json > checks.json")]
+    Check(check_command::CheckArgs),
 }
 
 #[derive(Args)]
@@ -120,6 +139,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Run(args) => run(args),
         Command::MissingPrices(args) => missing_prices(args),
+        Command::Check(args) => check_command::run(args),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

@@ -4,11 +4,10 @@
 //! An object with a [`Flaw`] gives nothing to silver; the flaw becomes the reason of its gap.
 
 use crate::prices::OwnFeeds;
-use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use lake::B256;
 use lake::bronze::{Audit, BronzeError, CsuOfDay, DayBlocks, DayOfChain, Header, LiquidationLogs, RawLog};
-use lake::bronze::{CallRecord, Fill, PriceBook, ReadsAtBlock, Record, TvlSnapshot};
+use lake::bronze::{CallRecord, Fill, LARGEST, PriceBook, ReadsAtBlock, Record, TvlSnapshot};
 use lake::day::{Day, Zone};
 use lake::digest::sha256_hex;
 use lake::ledger::LedgerEntry;
@@ -18,7 +17,7 @@ use lake::path::{
 };
 use lake::registry::{Csu, Registry};
 use lake::status::Dataset;
-use lake::store::{Lake, StoreError};
+use lake::store::{Got, Lake, StoreError};
 use object_store::path::Path;
 use protocols::oracle::chainlink::{self, FeedReading};
 use protocols::oracle::defillama;
@@ -478,10 +477,10 @@ pub async fn ledger(
 }
 
 /// Objects in the order of their paths, several at a time.
-async fn fetch(lake: &Lake, paths: Vec<Path>) -> Result<Vec<(Path, Option<Bytes>)>, StoreError> {
+async fn fetch(lake: &Lake, paths: Vec<Path>) -> Result<Vec<(Path, Option<Got>)>, StoreError> {
     stream::iter(paths)
         .map(|path| async move {
-            let bytes = lake.get(&path).await?;
+            let bytes = lake.get_at_most(&path, LARGEST).await?;
             Ok((path, bytes))
         })
         .buffered(REQUESTS)
@@ -489,8 +488,15 @@ async fn fetch(lake: &Lake, paths: Vec<Path>) -> Result<Vec<(Path, Option<Bytes>
         .await
 }
 
-fn object<T>(path: Path, bytes: &[u8], decode: impl FnOnce(&[u8]) -> Result<T, Flaw>) -> Object<T> {
-    Object { path: path.to_string(), sha256: sha256_hex(bytes), content: decode(bytes) }
+fn object<T>(path: Path, got: &Got, decode: impl FnOnce(&[u8]) -> Result<T, Flaw>) -> Object<T> {
+    let path = path.to_string();
+    match got {
+        Got::Whole(bytes) => Object { path, sha256: sha256_hex(bytes), content: decode(bytes) },
+        Got::TooLarge { size, sha256 } => {
+            let content = Err(BronzeError::TooLarge { size: *size }.into());
+            Object { path, sha256: sha256.clone(), content }
+        }
+    }
 }
 
 fn same<T: PartialEq + ToString>(what: &'static str, found: &T, expected: &T) -> Result<(), Flaw> {

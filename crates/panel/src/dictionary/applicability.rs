@@ -136,7 +136,9 @@ mod tests {
             let (gives, name) = (family.gives(), family.name());
             for limit in family.limits() {
                 match limit.column {
-                    "liq_borrowers" => assert_eq!(gives.borrower, limit.extent == Extent::Estimated, "{name}"),
+                    "liq_borrowers" => {
+                        assert_eq!(gives.borrower, limit.extent == Extent::Estimated, "{name}")
+                    }
                     "bad_debt_usd" if limit.extent == Extent::Never => {
                         assert_eq!(gives.bad_debt, BadDebt::None, "{name}");
                     }
