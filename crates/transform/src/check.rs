@@ -227,6 +227,13 @@ const CHECKS: &[Check] = &[
     ),
     warn(
         SILVER,
+        "s4_no_decimals",
+        "a token with an amount has decimals",
+        "a token that does not tell them is a gap of the chain, not of the lake; its amounts stay raw and without value",
+        silver::no_decimals,
+    ),
+    warn(
+        SILVER,
         "s4_symbol",
         "a token keeps its symbol",
         "a token may be renamed; a symbol that changes is more often another token",
@@ -266,6 +273,12 @@ const CHECKS: &[Check] = &[
             "a price is above zero, is there exactly when its status is ok, and is no older than two heartbeats of its feed",
             silver::prices,
         ),
+    ),
+    error(
+        SILVER,
+        "s7_conflict",
+        "a contract gives one answer for a token at a block, whichever object it stands in",
+        silver::conflicts,
     ),
     warn(
         SILVER,

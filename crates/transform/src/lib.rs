@@ -6,6 +6,7 @@
 //! missing    the prices that no figure found, and what is at stake
 //! tokens     what token contracts say of themselves over the whole lake
 //! reserves, liquidations, coverage, dimensions      the rows of silver
+//! stale      what a month was built from, and whether it must be built again
 //! build      a run: which months, in which order, what is written and what is told
 //! report     the outcome in words
 //! check      whether bronze and silver keep their rules
@@ -23,4 +24,5 @@ pub mod prices;
 pub mod read;
 pub mod report;
 pub mod reserves;
+pub mod stale;
 pub mod tokens;

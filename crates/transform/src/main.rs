@@ -32,6 +32,10 @@ enum Command {
     /// lake has of it for the CSUs of the run's registry, so runs that share a lake do not undo each other. The same
     /// lake, registry and run give the same bytes; a file is written only when its bytes differ.
     ///
+    /// A month is built again when its bronze, audits, off-chain prices or ledger, the registry, this program's code or the
+    /// tables' definitions changed since it was built, as the digests in silver/manifest.json tell; --all builds every
+    /// month of the run, to the same bytes.
+    ///
     /// A gap is never a zero: the coverage table says of every CSU, day and dataset what became of it and why.
     #[command(after_long_help = "\
 Exit codes:
@@ -86,6 +90,9 @@ struct RunArgs {
     /// Decoding threads [default: one a processor]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
+    /// Build every month of the run, also those that nothing changed for
+    #[arg(long)]
+    all: bool,
     /// Print a summary as JSON on stdout
     #[arg(long)]
     json: bool,
@@ -169,8 +176,12 @@ fn print_json(value: &impl serde::Serialize) -> Result<()> {
 /// Builds, reports, and says whether everything is there.
 fn run(args: RunArgs) -> Result<bool> {
     let (run, lake) = args.what.load()?;
-    let jobs = args.jobs.map(NonZeroUsize::get);
-    let summary = runtime()?.block_on(transform::build::run(&run, &lake, jobs))?;
+    let how = transform::build::How { jobs: args.jobs.map(NonZeroUsize::get), all: args.all };
+    let progress = progress::months(run.days.days().map(Day::month));
+    let summary = runtime()?
+        .block_on(transform::build::run(&run, &lake, how, |month| progress.done(month)))
+        .inspect_err(|_| progress.clear())?;
+    progress.clear();
     eprint!("{}", transform::report::text(&summary)?);
     if args.json {
         print_json(&summary)?;

@@ -476,6 +476,41 @@ pub async fn ledger(
         .collect())
 }
 
+/// Digests of the objects that [`month`] reads and, if asked for, of the audits and fills: by path, without decoding.
+///
+/// # Errors
+/// [`StoreError`] when the lake cannot be read.
+pub async fn digests(
+    lake: &Lake,
+    listed: &Listed,
+    with_audits_and_fills: bool,
+) -> Result<BTreeMap<String, String>, StoreError> {
+    let of_chain =
+        |kind: fn(String, Day) -> BronzeKey| move |(name, date): &NameAndDay| kind(name.clone(), *date);
+    let blocks = listed.blocks.iter().map(of_chain(|chain, date| BronzeKey::Blocks { chain, date }));
+    let prices = listed.prices.iter().map(of_chain(|chain, date| BronzeKey::Prices { chain, date }));
+    let objects = listed.objects.iter().map(|((csu, date), dataset)| BronzeKey::of(*dataset, csu, *date));
+    let mut keys: Vec<BronzeKey> = blocks.chain(prices).chain(objects).collect();
+    if with_audits_and_fills {
+        keys.extend(listed.audits.iter().map(of_chain(|chain, date| BronzeKey::Audit { chain, date })));
+        keys.extend(listed.fills.iter().map(of_chain(|source, date| BronzeKey::Fill { source, date })));
+    }
+    let digests: Vec<Option<(String, String)>> = stream::iter(keys)
+        .map(|key| async move {
+            let path = key.path();
+            let sha256 = match lake.get_at_most(&path, LARGEST).await? {
+                None => return Ok(None),
+                Some(Got::Whole(bytes)) => sha256_hex(&bytes),
+                Some(Got::TooLarge { sha256, .. }) => sha256,
+            };
+            Ok(Some((path.to_string(), sha256)))
+        })
+        .buffered(REQUESTS)
+        .try_collect()
+        .await?;
+    Ok(digests.into_iter().flatten().collect())
+}
+
 /// Objects in the order of their paths, several at a time.
 async fn fetch(lake: &Lake, paths: Vec<Path>) -> Result<Vec<(Path, Option<Got>)>, StoreError> {
     stream::iter(paths)

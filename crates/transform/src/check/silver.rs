@@ -1,6 +1,7 @@
 //! Silver as the checks see it: the rows that lie in the lake, not those that the build had in mind.
 
 use super::{CheckError, Lead, Subject};
+use crate::prices::NoPrice;
 use crate::prices::rule::{DISAGREEMENT, HEARTBEATS};
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float64Type;
@@ -397,6 +398,28 @@ pub(super) fn decimals(subject: &Subject<'_>) -> Vec<Lead> {
     leads
 }
 
+/// S4, amounts that nobody can read in whole tokens.
+pub(super) fn no_decimals(subject: &Subject<'_>) -> Vec<Lead> {
+    let silver = subject.silver;
+    let of_reserves = silver
+        .reserve_day
+        .rows
+        .iter()
+        .filter(|row| row.decimals.is_none() && (row.supplied_raw.is_some() || row.borrowed_raw.is_some()))
+        .map(|row| of_reserve(row, "its decimals are not known").column("decimals"));
+    let of_legs = silver.liquidation.rows.iter().flat_map(|row| {
+        let sides = [("debt_raw", &row.debt_raw, row.debt), ("coll_raw", &row.coll_raw, row.coll)];
+        sides.into_iter().filter(|(_, raw, whole)| raw.is_some() && whole.is_none()).map(
+            |(column, raw, _)| {
+                let why = "the decimals of its token are not known";
+                let lead = of_log(&row.csu, row.date, row.block_number, row.log_index, why).column(column);
+                lead.found(raw.clone().unwrap_or_default())
+            },
+        )
+    });
+    of_reserves.chain(of_legs).collect()
+}
+
 /// S4, symbols.
 pub(super) fn symbols(subject: &Subject<'_>) -> Vec<Lead> {
     against_first(subject, "symbol", |seen| seen.1.clone(), |row| row.symbol.clone())
@@ -514,6 +537,12 @@ pub(super) fn prices(subject: &Subject<'_>) -> Vec<Lead> {
         }
     }
     leads
+}
+
+/// S7, objects that disagree. The build believes neither and marks the answer.
+pub(super) fn conflicts(subject: &Subject<'_>) -> Vec<Lead> {
+    let of_two = subject.silver.price.rows.iter().filter(|row| row.status == NoPrice::Conflict.as_str());
+    of_two.map(|row| of_price(row, "two objects of bronze give two answers").column("answer_raw")).collect()
 }
 
 /// S7, sources that disagree.

@@ -356,6 +356,9 @@ fn s4_decimals_that_change_or_were_not_read_and_another_symbol() {
     fires("s4_decimals", |house| {
         edit::<TokenRow>(house, |rows| rows[0].decimals_source = Some("registry".into()));
     });
+    fires("s4_no_decimals", |house| {
+        edit::<ReserveDay>(house, |rows| rows[0].decimals = None);
+    });
     fires("s4_symbol", |house| {
         edit::<ReserveDay>(house, |rows| rows.last_mut().unwrap().symbol = Some("SCAM".into()));
     });
@@ -415,6 +418,11 @@ fn s7_prices_that_are_none_or_stale_or_disagree() {
         });
     });
     fires("s7_disagree", |house| edit::<Price>(house, |rows| rows[0].price_usd = Some(0.5)));
+}
+
+#[test]
+fn s7_a_contract_with_two_answers() {
+    fires("s7_conflict", |house| edit::<Price>(house, |rows| rows[0].status = "conflict".into()));
 }
 
 #[test]
