@@ -38,8 +38,14 @@ pub enum BronzeError {
         /// Digest in the seal.
         sealed: String,
     },
+    /// It is larger than any record can be, and was not read.
+    #[error("it has {size} bytes; no record has more than {LARGEST}")]
+    TooLarge {
+        /// Its size.
+        size: u64,
+    },
     /// The seal fits, but the record is of a schema that this build does not read.
-    #[error("its schema is `{found}`, this build reads `{expected}`")]
+    #[error("its schema is `{found}`, this build reads `{expected}`{}", of_version(found, expected))]
     Schema {
         /// Schema in the object.
         found: String,
@@ -58,6 +64,28 @@ pub enum BronzeError {
         /// What does not fit.
         why: String,
     },
+}
+
+/// Largest object that is read, in bytes. A day of a thousand liquidations with forty calls each has about 40 MB; what is
+/// larger was not written by lendlake, and would only fill the memory.
+pub const LARGEST: u64 = 128 << 20;
+
+/// What to do about a record of another version: which of the two programs is the older.
+fn of_version(found: &str, expected: &str) -> String {
+    let version = |schema: &str| {
+        let (kind, version) = schema.rsplit_once('/')?;
+        Some((kind.to_owned(), version.parse::<u32>().ok()?))
+    };
+    match (version(found), version(expected)) {
+        (Some((kind, found)), Some((expected_kind, expected))) if kind == expected_kind => {
+            if found < expected {
+                ": it was written by an older lendlake and must be collected again".to_owned()
+            } else {
+                ": it was written by a newer lendlake, which must read it".to_owned()
+            }
+        }
+        _ => String::new(),
+    }
 }
 
 /// A kind of bronze record.
@@ -90,6 +118,16 @@ pub trait Record: Serialize + DeserializeOwned {
     /// # Errors
     /// Every variant of [`BronzeError`].
     fn from_bytes(bytes: &[u8]) -> Result<Self, BronzeError> {
+        let record = Self::sealed_in(bytes)?;
+        record.check()?;
+        Ok(record)
+    }
+
+    /// Reads a record whose seal and schema are right, whatever it says: for those who look for what is wrong with it.
+    ///
+    /// # Errors
+    /// Every variant of [`BronzeError`] but [`BronzeError::Inconsistent`].
+    fn sealed_in(bytes: &[u8]) -> Result<Self, BronzeError> {
         const OPENING: &str = ",\"sha256\":\"";
         let malformed = |why: String| BronzeError::Malformed { why };
         let text = std::str::from_utf8(bytes).map_err(|error| malformed(error.to_string()))?;
@@ -108,7 +146,6 @@ pub trait Record: Serialize + DeserializeOwned {
         }
         let tagged: Tagged<Self> =
             serde_json::from_str(&body).map_err(|error| malformed(error.to_string()))?;
-        tagged.record.check()?;
         Ok(tagged.record)
     }
 }

@@ -176,6 +176,11 @@ pub fn silver_manifest() -> Path {
     Path::from_iter([SILVER, "manifest.json"])
 }
 
+/// What is known of the last build of a month of silver beyond its rows: `state/silver/<YYYY-MM>.json`.
+pub fn silver_month_notes(month: &str) -> Path {
+    Path::from_iter(["state", "silver", &format!("{month}.json")])
+}
+
 /// A file of gold, such as `panel_daily.parquet`.
 pub fn gold_file(name: &str) -> Path {
     Path::from_iter([GOLD, name])

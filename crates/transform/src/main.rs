@@ -1,5 +1,8 @@
 //! `transform`: bronze to silver.
 
+mod check_command;
+mod progress;
+
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use lake::Lake;
@@ -28,6 +31,10 @@ enum Command {
     /// in, and the tables csu and token, under silver/ in the lake. A month is built from all bronze objects that the
     /// lake has of it for the CSUs of the run's registry, so runs that share a lake do not undo each other. The same
     /// lake, registry and run give the same bytes; a file is written only when its bytes differ.
+    ///
+    /// A month is built again when its bronze, audits, off-chain prices or ledger, the registry, this program's code or the
+    /// tables' definitions changed since it was built, as the digests in silver/manifest.json tell; --all builds every
+    /// month of the run, to the same bytes.
     ///
     /// A gap is never a zero: the coverage table says of every CSU, day and dataset what became of it and why, and
     /// missing-prices lists the amounts that have no price.
@@ -59,6 +66,22 @@ Examples:
   transform missing-prices --run pipelines/runs/2024-12.toml
   transform missing-prices --run pipelines/runs/2024-12.toml --csu 'fluid_*' --json")]
     MissingPrices(MissingArgs),
+    /// Check bronze and silver of a run's months: B1 to B10 and S1 to S10
+    ///
+    /// Each check selects the rows that break it into checks/bronze/<check>.parquet or checks/silver/<check>.parquet in the
+    /// lake; a check that finds nothing leaves no file. An error says that the layer is wrong, a warning that somebody
+    /// should look. Nothing is mended and nothing clipped. docs/checks.md tells each check and why its threshold is what it
+    /// is.
+    #[command(after_long_help = "\
+Exit codes:
+  0  every check of level error passed
+  1  one found something; the table says which, the first failures follow
+  2  could not run
+
+Examples:
+  transform check --run pipelines/runs/demo.toml
+  transform check --run pipelines/runs/2024-12.toml --json > checks.json")]
+    Check(check_command::CheckArgs),
 }
 
 #[derive(Args)]
@@ -68,6 +91,9 @@ struct RunArgs {
     /// Decoding threads [default: one a processor]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
+    /// Build every month of the run, also those that nothing changed for
+    #[arg(long)]
+    all: bool,
     /// Print a summary as JSON on stdout
     #[arg(long)]
     json: bool,
@@ -121,6 +147,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Run(args) => run(args),
         Command::MissingPrices(args) => missing_prices(args),
+        Command::Check(args) => check_command::run(args),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -150,8 +177,12 @@ fn print_json(value: &impl serde::Serialize) -> Result<()> {
 /// Builds, reports, and says whether everything is there.
 fn run(args: RunArgs) -> Result<bool> {
     let (run, lake) = args.what.load()?;
-    let jobs = args.jobs.map(NonZeroUsize::get);
-    let summary = runtime()?.block_on(transform::build::run(&run, &lake, jobs))?;
+    let how = transform::build::How { jobs: args.jobs.map(NonZeroUsize::get), all: args.all };
+    let progress = progress::months(run.days.days().map(Day::month));
+    let summary = runtime()?
+        .block_on(transform::build::run(&run, &lake, how, |month| progress.done(month)))
+        .inspect_err(|_| progress.clear())?;
+    progress.clear();
     eprint!("{}", transform::report::text(&summary)?);
     if args.json {
         print_json(&summary)?;

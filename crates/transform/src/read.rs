@@ -8,10 +8,9 @@ mod prices;
 pub use prices::{PricesDay, fills};
 
 use crate::prices::OwnFeeds;
-use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use lake::bronze::{Audit, BronzeError, CsuOfDay, DayBlocks, DayOfChain, Header, LiquidationLogs, RawLog};
-use lake::bronze::{CallRecord, Fill, ReadsAtBlock, Record, TvlSnapshot};
+use lake::bronze::{CallRecord, Fill, LARGEST, ReadsAtBlock, Record, TvlSnapshot};
 use lake::day::{Day, Zone};
 use lake::digest::sha256_hex;
 use lake::ledger::LedgerEntry;
@@ -21,7 +20,7 @@ use lake::path::{
 };
 use lake::registry::{Csu, Registry};
 use lake::status::Dataset;
-use lake::store::{Lake, StoreError};
+use lake::store::{Got, Lake, StoreError};
 use object_store::path::Path;
 use protocols::oracle::chainlink::{self, FeedReading};
 use protocols::oracle::defillama;
@@ -452,11 +451,46 @@ pub async fn ledger(
         .collect())
 }
 
+/// Digests of the objects that [`month`] reads and, if asked for, of the audits and fills: by path, without decoding.
+///
+/// # Errors
+/// [`StoreError`] when the lake cannot be read.
+pub async fn digests(
+    lake: &Lake,
+    listed: &Listed,
+    with_audits_and_fills: bool,
+) -> Result<BTreeMap<String, String>, StoreError> {
+    let of_chain =
+        |kind: fn(String, Day) -> BronzeKey| move |(name, date): &NameAndDay| kind(name.clone(), *date);
+    let blocks = listed.blocks.iter().map(of_chain(|chain, date| BronzeKey::Blocks { chain, date }));
+    let prices = listed.prices.iter().map(of_chain(|chain, date| BronzeKey::Prices { chain, date }));
+    let objects = listed.objects.iter().map(|((csu, date), dataset)| BronzeKey::of(*dataset, csu, *date));
+    let mut keys: Vec<BronzeKey> = blocks.chain(prices).chain(objects).collect();
+    if with_audits_and_fills {
+        keys.extend(listed.audits.iter().map(of_chain(|chain, date| BronzeKey::Audit { chain, date })));
+        keys.extend(listed.fills.iter().map(of_chain(|source, date| BronzeKey::Fill { source, date })));
+    }
+    let digests: Vec<Option<(String, String)>> = stream::iter(keys)
+        .map(|key| async move {
+            let path = key.path();
+            let sha256 = match lake.get_at_most(&path, LARGEST).await? {
+                None => return Ok(None),
+                Some(Got::Whole(bytes)) => sha256_hex(&bytes),
+                Some(Got::TooLarge { sha256, .. }) => sha256,
+            };
+            Ok(Some((path.to_string(), sha256)))
+        })
+        .buffered(REQUESTS)
+        .try_collect()
+        .await?;
+    Ok(digests.into_iter().flatten().collect())
+}
+
 /// Objects in the order of their paths, several at a time.
-async fn fetch(lake: &Lake, paths: Vec<Path>) -> Result<Vec<(Path, Option<Bytes>)>, StoreError> {
+async fn fetch(lake: &Lake, paths: Vec<Path>) -> Result<Vec<(Path, Option<Got>)>, StoreError> {
     stream::iter(paths)
         .map(|path| async move {
-            let bytes = lake.get(&path).await?;
+            let bytes = lake.get_at_most(&path, LARGEST).await?;
             Ok((path, bytes))
         })
         .buffered(REQUESTS)
@@ -464,8 +498,15 @@ async fn fetch(lake: &Lake, paths: Vec<Path>) -> Result<Vec<(Path, Option<Bytes>
         .await
 }
 
-fn object<T>(path: Path, bytes: &[u8], decode: impl FnOnce(&[u8]) -> Result<T, Flaw>) -> Object<T> {
-    Object { path: path.to_string(), sha256: sha256_hex(bytes), content: decode(bytes) }
+fn object<T>(path: Path, got: &Got, decode: impl FnOnce(&[u8]) -> Result<T, Flaw>) -> Object<T> {
+    let path = path.to_string();
+    match got {
+        Got::Whole(bytes) => Object { path, sha256: sha256_hex(bytes), content: decode(bytes) },
+        Got::TooLarge { size, sha256 } => {
+            let content = Err(BronzeError::TooLarge { size: *size }.into());
+            Object { path, sha256: sha256.clone(), content }
+        }
+    }
 }
 
 fn same<T: PartialEq + ToString>(what: &'static str, found: &T, expected: &T) -> Result<(), Flaw> {

@@ -37,6 +37,12 @@ pub fn text(summary: &Summary) -> Result<String, fmt::Error> {
         )?;
     }
 
+    for month in &summary.months {
+        match summary.built.get(month) {
+            Some(reasons) => writeln!(text, "{month}: built: {}", reasons.join("; "))?,
+            None => writeln!(text, "{month}: left as it is, nothing changed")?,
+        }
+    }
     let tasks: usize = summary.statuses.values().sum();
     let by_status: Vec<_> =
         summary.statuses.iter().map(|(status, count)| format!("{count} {status}")).collect();
