@@ -11,6 +11,7 @@ mod in_process;
 mod kills;
 mod liars;
 mod never_twice;
+mod registry;
 mod routing;
 mod same_bytes;
 mod too_much;
