@@ -45,11 +45,14 @@ pub(crate) async fn discover_on(
     answers: &mut Vec<CallRecord>,
     history: &[RawLog],
 ) -> Result<Layout, Failure> {
-    for _ in 0..DISCOVERY_STEPS {
+    for nth in 0..DISCOVERY_STEPS {
         let step = unit.family.discover(unit.csu, &Answers::new(&*answers), history);
         match step.map_err(|error| Failure::new(Reason::DiscoveryFailed, error))? {
             Discovery::Found(layout) => return Ok(layout),
             Discovery::Ask(calls) => {
+                if nth == 0 {
+                    reader.count_listing();
+                }
                 answers.extend(
                     reader
                         .read(Purpose::Discovery, calls, block.number)

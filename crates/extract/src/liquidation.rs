@@ -18,6 +18,7 @@ use lake::span::BlockSpan;
 use lake::status::{AuditLevel, Dataset, Reason};
 use protocols::{At, Call, DayStart, Layout};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 
 /// Blocks of a listing's logs whose headers are compared with them, at most.
 const HEADERS_OF_HISTORY: usize = 20;
@@ -49,6 +50,7 @@ impl<'a> Collector<'a> {
         let listings: Vec<LogFilter> =
             planned.iter().filter_map(|plan| plan.unit.family.history(plan.unit.csu)).collect();
         let filter = LogFilter::union(planned.iter().map(|plan| &plan.filter).chain(&listings));
+        work.open.scanned.fetch_add(1, Ordering::Relaxed);
         let (scan, checked) = match self.witness(work, &planned).await {
             Ok(witness) => self.checked_scan(work, work.span, &filter, witness).await,
             Err(error) => {
@@ -390,7 +392,7 @@ impl<'a> Collector<'a> {
                 .iter()
                 .filter_map(|plan| {
                     let own: Vec<&RawLog> = here().filter(|log| plan.filter.matches(log)).collect();
-                    let calls = plan.unit.family.event_reads(plan.unit.csu, &plan.layout, &own);
+                    let calls = self.event_calls(work, plan.unit, &plan.layout, &own);
                     (!own.is_empty()).then_some((plan, own, calls))
                 })
                 .collect();
@@ -404,7 +406,7 @@ impl<'a> Collector<'a> {
             for (Planned { unit, layout, history, .. }, own, calls) in plans {
                 let records = answers.by_ref().take(calls.len()).collect();
                 let asked = ReadsAtBlock { block: header, calls: records };
-                let again = |layout: &Layout| unit.family.event_reads(unit.csu, layout, &own);
+                let again = |layout: &Layout| self.event_calls(work, *unit, layout, &own);
                 let confirmed =
                     confirm(reader, Purpose::Event, *unit, layout.clone(), history, asked, again).await;
                 reads.push((unit.csu.id.as_str(), confirmed.map(|(_, reads)| reads)));

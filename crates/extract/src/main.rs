@@ -5,15 +5,18 @@ use clap::{Args, Parser, Subcommand};
 use extract::collect::Collector;
 use extract::doctor::registry::{CheckedRow, RegistryCheck};
 use extract::doctor::{Doctor, with_noun};
+use extract::fill::{DEFILLAMA, Filler};
 use extract::report::{Progress, Summary};
 use extract::rpc::providers::Providers;
 use extract::rpc::recording::Recorder;
+use extract::rpc::secret::SecretUrl;
 use lake::Lake;
 use lake::day::{Day, Zone};
 use lake::registry::{Csu, Registry};
 use lake::run::{Overrides, Run};
 use lake::status::{AuditLevel, Reason};
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -57,10 +60,21 @@ enum Command {
     ///
     /// Example: extract doctor --registry --csu family:aave_v3 --day 2024-12-31 --lake data/lake
     Doctor(DoctorArgs),
+    /// Ask an off-chain service for the prices that silver lacks, and for no others.
+    ///
+    /// What is missing is what `transform run` listed (see `transform missing-prices`). What the service answered is kept in
+    /// bronze/fills in its own words, apart from the chain's prices, and is never changed by a later fill. Run transform
+    /// again afterwards: figures made with such a price have price_source = off_chain and the flag off_chain_price.
+    ///
+    /// Exit codes: 0 nothing is missing any more; 1 some is, and is listed; 2 could not begin.
+    ///
+    /// Example: extract fill-prices --run pipelines/runs/2024-12.toml --source defillama
+    FillPrices(FillArgs),
 }
 
+/// What a run is over.
 #[derive(Args)]
-struct RunArgs {
+struct What {
     /// Run file: days, CSUs, datasets, registry and lake.
     #[arg(long, value_name = "FILE")]
     run: PathBuf,
@@ -76,6 +90,39 @@ struct RunArgs {
     /// CSUs, in place of the run file's: an id, a pattern such as aave_v3_*, family:NAME or chain:NAME. Repeatable.
     #[arg(long, value_name = "NAME")]
     csu: Vec<String>,
+}
+
+impl What {
+    fn load(&self) -> anyhow::Result<(Run, Lake)> {
+        let (lake, csus) = (self.lake.clone(), self.csu.clone());
+        let run = Run::load(&self.run, &Overrides { lake, from: self.from, to: self.to, csus })?;
+        let lake = run.open_lake()?;
+        Ok((run, lake))
+    }
+}
+
+#[derive(Args)]
+struct FillArgs {
+    #[command(flatten)]
+    what: What,
+    /// Off-chain service.
+    #[arg(long, value_name = "NAME", default_value = "defillama")]
+    source: String,
+    /// Where the service is, in place of its free address. It may hold a key, and appears in no output.
+    #[arg(long, value_name = "URL", default_value = DEFILLAMA, hide_default_value = true)]
+    base_url: String,
+    /// Requests a second, at most.
+    #[arg(long, value_name = "N", default_value = "2")]
+    per_second: NonZeroU32,
+    /// Print the result as JSON on stdout.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct RunArgs {
+    #[command(flatten)]
+    what: What,
     /// Endpoints file, in place of the run's. Keys stay in the environment variables that it names.
     #[arg(long, value_name = "FILE")]
     providers: Option<PathBuf>,
@@ -143,6 +190,7 @@ fn main() -> ExitCode {
             Command::Plan(args) => runtime.block_on(plan(args)),
             Command::Doctor(args) if args.registry => runtime.block_on(check_registry(args)),
             Command::Doctor(args) => runtime.block_on(doctor(args)),
+            Command::FillPrices(args) => runtime.block_on(fill_prices(args)),
         });
     match outcome {
         Ok(code) => code,
@@ -162,10 +210,7 @@ fn log_filter() -> String {
 
 /// What a run and its plan begin with: the run, its lake, and the endpoints with what their keys have spent.
 async fn begin(args: &RunArgs) -> anyhow::Result<(Run, Lake, Providers)> {
-    let overrides =
-        Overrides { lake: args.lake.clone(), from: args.from, to: args.to, csus: args.csu.clone() };
-    let run = Run::load(&args.run, &overrides)?;
-    let lake = run.open_lake()?;
+    let (run, lake) = args.what.load()?;
     let file = args.providers.as_ref().unwrap_or(&run.providers);
     let providers = Providers::load(file, |name| std::env::var(name).ok())?;
     for purse in providers.purses() {
@@ -313,6 +358,26 @@ async fn check_registry(args: DoctorArgs) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(if report.is_well() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+async fn fill_prices(args: FillArgs) -> anyhow::Result<ExitCode> {
+    let (run, lake) = args.what.load()?;
+    lake.check_writable().await?;
+    let base_url = SecretUrl::new(args.base_url);
+    let filler = Filler { run: &run, lake: &lake, source: &args.source, base_url, pace: args.per_second };
+    let filled = tokio::select! {
+        filled = filler.fill() => filled?,
+        () = interrupted() => {
+            eprintln!("interrupted: what is in the lake stays; run the same command again to go on");
+            return Ok(ExitCode::from(75));
+        }
+    };
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&filled)?);
+    } else {
+        print!("{}", filled.in_words());
+    }
+    Ok(if filled.is_complete() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
 async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {

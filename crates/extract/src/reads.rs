@@ -21,6 +21,7 @@ use lake::{Address, Bytes};
 use protocols::{Call, multicall};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use means::{BatchSize, Means, ReadMemory};
@@ -83,6 +84,7 @@ pub struct Reader<'a> {
     batches: &'a dyn JsonBatches,
     memory: Arc<Mutex<ReadMemory>>,
     labels: Mutex<BTreeSet<String>>,
+    listings: Arc<AtomicU64>,
 }
 
 /// What a call came to.
@@ -129,13 +131,25 @@ enum Attempt {
 impl<'a> Reader<'a> {
     /// A reader of a chain that knows nothing of it yet.
     pub fn new(pool: &'a Pool, chain: &'a Chain) -> Self {
-        Self { pool, chain, batches: pool, memory: Arc::default(), labels: Mutex::default() }
+        let (memory, labels, listings) = (Arc::default(), Mutex::default(), Arc::default());
+        Self { pool, chain, batches: pool, memory, labels, listings }
     }
 
     /// The reader with what was learnt of the chain before; it learns on in the same place.
     #[must_use]
     pub fn remembering(self, memory: &Arc<Mutex<ReadMemory>>) -> Self {
         Self { memory: Arc::clone(memory), ..self }
+    }
+
+    /// The reader counting here how often contracts were listed.
+    #[must_use]
+    pub(crate) fn counting(self, listings: &Arc<AtomicU64>) -> Self {
+        Self { listings: Arc::clone(listings), ..self }
+    }
+
+    /// Counts a listing.
+    pub(crate) fn count_listing(&self) {
+        self.listings.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The reader with another way to send JSON-RPC batches than the pool.

@@ -51,13 +51,15 @@ impl<'a> Collector<'a> {
             let confirming = confirm(&reader, Purpose::Snapshot, unit, layout, &history, reads, again);
             let written = match confirming.await {
                 Ok((layout, reads)) => {
-                    let known = layouts.entry(&unit.csu.id).or_default();
-                    if unit.family.history(unit.csu).is_none()
-                        && remember(known, work.day.date, &layout)
-                        // Only a memory: what is not saved is found again.
-                        && let Err(error) = self.lake.replace_json(&path::layout_cache(&unit.csu.id), known).await
-                    {
-                        tracing::warn!("{error}");
+                    if unit.family.history(unit.csu).is_none() {
+                        let known = layouts.entry(&unit.csu.id).or_default();
+                        if remember(known, work.day.date, &layout)
+                            // Only a memory: what is not saved is found again.
+                            && let Err(error) =
+                                self.lake.replace_json(&path::layout_cache(&unit.csu.id), known).await
+                        {
+                            tracing::warn!("{error}");
+                        }
                     }
                     confirmed.insert(&unit.csu.id, layout);
                     let effort = Effort { endpoints: reader.labels(), ..effort_of(&[&reads]) };

@@ -2,14 +2,19 @@
 //!
 //! A record holds raw calls and raw logs, never decoded figures, so that a fault in a decoder is mended by running
 //! `transform` again. Its bytes are a function of the chain, the registry's contracts and the call plan; endpoint,
-//! time and windows are in the ledger. [`Audit`] alone is no chain data: it says how well the data was checked, names
-//! who gave it, and may be replaced by a later, better one. Every record ends with a seal: `sha256` over the JSON text that comes before
-//! it, so that a cut or edited object is noticed from the object alone.
+//! time and windows are in the ledger. Two are no chain data: [`Audit`] says how well the data was checked, names
+//! who gave it, and may be replaced by a later, better one; [`Fill`] holds prices from outside the chain, and a later one
+//! adds to it. Every record ends with a seal: `sha256` over the JSON text that comes before it, so that a cut or edited
+//! object is noticed from the object alone.
 //!
 //! ```text
 //! {"schema":"bronze.tvl/1", ... ,"sha256":"<64 hex digits>"}
 //! ```
 //! To check one by hand: drop `,"sha256":"…"`, close the brace, and hash what is left.
+
+mod prices;
+
+pub use prices::{Fill, FillPrice, PriceBook};
 
 use crate::day::Day;
 use crate::digest::sha256_hex;
@@ -544,12 +549,12 @@ fn require(holds: bool, why: impl FnOnce() -> String) -> Result<(), BronzeError>
 mod tests {
     use super::*;
 
-    fn header(number: u64, timestamp: u64) -> Header {
+    pub(super) fn header(number: u64, timestamp: u64) -> Header {
         let hash = |n: u64| B256::from(alloy_primitives::U256::from(n + 1));
         Header { number, hash: hash(number), parent_hash: hash(number.wrapping_sub(1)), timestamp }
     }
 
-    fn day_of_chain() -> DayOfChain {
+    pub(super) fn day_of_chain() -> DayOfChain {
         DayOfChain {
             chain: "ethereum".into(),
             chain_id: 1,

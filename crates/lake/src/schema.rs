@@ -13,6 +13,7 @@ use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use std::collections::HashMap;
 use std::sync::Arc;
 
+pub mod checks;
 pub mod gold;
 pub mod silver;
 
@@ -63,6 +64,61 @@ impl Kind {
     }
 }
 
+/// What values a column may take, beyond its type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Range {
+    /// Whatever the type holds.
+    Any,
+    /// Zero or more.
+    NonNegative,
+    /// From 0 to 1, both included.
+    Fraction,
+    /// Whole numbers from the first to the second, both included.
+    Whole(i64, i64),
+}
+
+impl Range {
+    /// Lower and upper bound, as far as there are any.
+    pub const fn bounds(self) -> (Option<i64>, Option<i64>) {
+        match self {
+            Self::Any => (None, None),
+            Self::NonNegative => (Some(0), None),
+            Self::Fraction => (Some(0), Some(1)),
+            Self::Whole(low, high) => (Some(low), Some(high)),
+        }
+    }
+}
+
+impl std::fmt::Display for Range {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.bounds() {
+            (Some(low), Some(high)) => write!(f, "{low} to {high}"),
+            (Some(low), None) => write!(f, "{low} or more"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What the codebook says of a column beyond its unit, meaning and null rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Book {
+    /// A few words, at most 80 characters (Stata's limit); empty: the meaning is short enough.
+    pub label: &'static str,
+    /// Values it may take.
+    pub range: Range,
+    /// How it comes about, in names of columns; empty for what is taken as it is.
+    pub formula: &'static str,
+    /// Tables of silver that it comes from; `registry` for what stands there.
+    pub sources: &'static [&'static str],
+    /// Version of the table that first had it.
+    pub since: &'static str,
+}
+
+impl Book {
+    /// A column of which the codebook has nothing more to say.
+    pub const PLAIN: Self = Self { label: "", range: Range::Any, formula: "", sources: &[], since: "1.0.0" };
+}
+
 /// One column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Column {
@@ -80,6 +136,17 @@ pub struct Column {
     pub is_key: bool,
     /// Whether it can be null.
     pub nullable: bool,
+    /// The words it may hold; empty for free text and for numbers.
+    pub words: &'static [&'static str],
+    /// What the codebook adds.
+    pub book: Book,
+}
+
+impl Column {
+    /// A few words for programs that show one, such as Stata; at most 80 characters in gold.
+    pub fn label(&self) -> &'static str {
+        if self.book.label.is_empty() { self.meaning.trim_end_matches('.') } else { self.book.label }
+    }
 }
 
 /// One table.
@@ -131,6 +198,9 @@ pub trait Row: Sized {
     /// The key of the row, in a form that sorts as the table is sorted.
     fn key(&self) -> Vec<KeyPart>;
 
+    /// Makes a column null. Nothing happens to one that is never null, or that the table does not have.
+    fn clear(&mut self, column: &str);
+
     /// Rows as one Arrow batch, in the order given.
     ///
     /// # Errors
@@ -169,6 +239,8 @@ pub trait Cell: Sized {
     const KIND: Kind;
     /// Whether the column can be null.
     const NULLABLE: bool = false;
+    /// The words it may hold, where they are a closed list.
+    const WORDS: &'static [&'static str] = &[];
 
     /// The values as an Arrow array.
     ///
@@ -180,6 +252,9 @@ pub trait Cell: Sized {
 
     /// The value as part of a key.
     fn key_part(&self) -> KeyPart;
+
+    /// Makes the value null, if its column can be.
+    fn clear(&mut self) {}
 }
 
 macro_rules! cell {
@@ -244,6 +319,7 @@ impl Cell for f64 {
 impl<T: Cell> Cell for Option<T> {
     const KIND: Kind = T::KIND;
     const NULLABLE: bool = true;
+    const WORDS: &'static [&'static str] = T::WORDS;
 
     fn array<'a>(values: impl Iterator<Item = Option<&'a Self>>) -> Result<ArrayRef, String>
     where
@@ -255,6 +331,10 @@ impl<T: Cell> Cell for Option<T> {
     fn key_part(&self) -> KeyPart {
         self.as_ref().map_or_else(|| KeyPart::Text(String::new()), T::key_part)
     }
+
+    fn clear(&mut self) {
+        *self = None;
+    }
 }
 
 /// Words of the lake are text columns.
@@ -262,6 +342,7 @@ macro_rules! word_cells {
     ($($type:ty),+) => { $(
         impl Cell for $type {
             const KIND: Kind = Kind::Text;
+            const WORDS: &'static [&'static str] = <$type>::WORDS;
 
             fn array<'a>(values: impl Iterator<Item = Option<&'a Self>>) -> Result<ArrayRef, String> {
                 let mut builder = StringBuilder::new();
@@ -286,18 +367,21 @@ word_cells!(
     crate::status::Reason,
     crate::status::PriceSource,
     crate::status::PriceBasis,
-    crate::status::Role
+    crate::status::Role,
+    crate::status::AssetClass,
+    crate::status::CheckLevel
 );
 
 /// Defines a table: its row type and, from the same lines, its columns.
 ///
 /// A line is `name: RustType, "unit", "meaning", null "when";`, with `key` before the name of a key column and
-/// without the null part for a column that is never null.
+/// without the null part for a column that is never null. `book { ... }` before the semicolon holds what the codebook adds.
 macro_rules! table {
     (
         $(#[$meta:meta])*
         $row:ident = $name:literal, version $version:literal, one row per $per:literal {
-            $($key:ident $column:ident: $type:ty, $unit:literal, $meaning:literal $(, null $when:literal)?;)+
+            $($key:ident $column:ident: $type:ty, $unit:literal, $meaning:literal $(, null $when:literal)?
+                $(, book { $($field:ident: $value:expr),+ $(,)? })?;)+
         }
     ) => {
         $(#[$meta])*
@@ -317,6 +401,8 @@ macro_rules! table {
                     null_when: $crate::schema::table!(@null $($when)?),
                     is_key: $crate::schema::table!(@key $key),
                     nullable: <$type as $crate::schema::Cell>::NULLABLE,
+                    words: <$type as $crate::schema::Cell>::WORDS,
+                    book: $crate::schema::Book { $($($field: $value,)+)? ..$crate::schema::Book::PLAIN },
                 },)+],
             };
 
@@ -326,6 +412,13 @@ macro_rules! table {
                     key.push($crate::schema::Cell::key_part(&self.$column));
                 })+
                 key
+            }
+
+            fn clear(&mut self, column: &str) {
+                match column {
+                    $(stringify!($column) => $crate::schema::Cell::clear(&mut self.$column),)+
+                    _ => {}
+                }
             }
 
             fn to_batch(rows: &[Self]) -> Result<arrow_array::RecordBatch, $crate::schema::BadCell> {
@@ -346,11 +439,9 @@ macro_rules! table {
 }
 pub(crate) use table;
 
-/// Every table of silver, then of gold.
+/// Every table of silver, then of gold, then that of the checks.
 pub fn tables() -> Vec<Table> {
-    let mut tables = silver::tables();
-    tables.push(gold::PanelDaily::TABLE);
-    tables
+    [silver::tables(), gold::tables(), vec![checks::Finding::TABLE]].concat()
 }
 
 #[cfg(test)]
@@ -378,6 +469,51 @@ mod tests {
                 assert!(!(column.is_key && column.nullable), "{name} is a key that can be null");
             }
         }
+    }
+
+    #[test]
+    fn every_column_of_gold_has_what_the_codebook_needs() {
+        let silver: Vec<&str> = silver::tables().iter().map(|table| table.name).collect();
+        for table in gold::tables() {
+            for column in table.columns {
+                let name = format!("{}.{}", table.name, column.name);
+                assert!((3..=80).contains(&column.label().chars().count()), "{name}: {}", column.label());
+                assert!(!column.book.sources.is_empty(), "{name} comes from nowhere");
+                for source in column.book.sources {
+                    assert!(
+                        *source == "registry"
+                            || *source == "bronze"
+                            || *source == "program"
+                            || silver.contains(source),
+                        "{name}: {source}"
+                    );
+                }
+                let since = column.book.since.split('.').map(|part| part.parse::<u32>().unwrap());
+                let version = table.version.split('.').map(|part| part.parse::<u32>().unwrap());
+                assert!(since.le(version), "{name} is of a version to come");
+            }
+        }
+    }
+
+    #[test]
+    fn a_range_is_of_numbers_and_words_are_of_text() {
+        for table in tables() {
+            for column in table.columns {
+                let is_number = matches!(column.kind, Kind::Int32 | Kind::Int64 | Kind::Float64);
+                assert!(is_number || column.book.range == Range::Any, "{}.{}", table.name, column.name);
+                assert!(
+                    column.kind == Kind::Text || column.words.is_empty(),
+                    "{}.{}",
+                    table.name,
+                    column.name
+                );
+            }
+        }
+        assert_eq!(
+            [Range::Any, Range::NonNegative, Range::Fraction, Range::Whole(23, 25)]
+                .map(|range| range.to_string()),
+            ["", "0 or more", "0 to 1", "23 to 25"]
+        );
     }
 
     #[test]

@@ -3,7 +3,9 @@
 
 pub mod contracts;
 pub mod december;
+pub mod defillama;
 pub mod devnet;
+pub mod feed;
 pub mod programs;
 pub mod real_day;
 pub mod record;

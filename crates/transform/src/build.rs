@@ -10,13 +10,14 @@ use crate::liquidations::LogsLost;
 use crate::prices::PriceBook;
 use crate::read::{Expected, Flaw, Listed, Month, NameAndDay};
 use crate::tokens::TokenBook;
-use crate::{dimensions, liquidations, read, reserves};
+use crate::{dimensions, liquidations, missing, read, reserves};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use lake::day::Day;
 use lake::digest::sha256_hex;
 use lake::manifest::Manifest;
-use lake::path::{BronzeKey, SILVER, silver_manifest, silver_month, silver_whole};
+use lake::missing::MissingPrices;
+use lake::path::{BronzeKey, SILVER, missing_prices, silver_manifest, silver_month, silver_whole};
 use lake::run::Run;
 use lake::schema::Row;
 use lake::schema::silver::{Coverage, CsuRow, TokenRow};
@@ -97,6 +98,9 @@ pub struct Summary {
     pub bad_objects: Vec<BadObject>,
     /// Errors of the data: objects that contradict each other, decimals that changed.
     pub contradictions: Vec<String>,
+    /// Tokens with an amount and no price, over the blocks of the months that were built. `transform missing-prices` lists
+    /// them.
+    pub missing_prices: usize,
 }
 
 impl Summary {
@@ -151,8 +155,14 @@ pub async fn run(run: &Run, lake: &Lake, jobs: Option<usize>) -> Result<Summary,
         listed.entry(month.clone()).or_default();
     }
 
-    let mut build =
-        Build { run, lake, summary: Summary::default(), files: BTreeMap::new(), inputs: BTreeMap::new() };
+    let mut build = Build {
+        run,
+        lake,
+        summary: Summary::default(),
+        files: BTreeMap::new(),
+        lists: Vec::new(),
+        inputs: BTreeMap::new(),
+    };
     build.summary.run.clone_from(&run.name);
     build.summary.months = touched.iter().cloned().collect();
     let mut tokens = TokenBook::default();
@@ -163,6 +173,7 @@ pub async fn run(run: &Run, lake: &Lake, jobs: Option<usize>) -> Result<Summary,
         of_one_zone(&month)?;
         if touched.contains(name) {
             month.audits = read::audits(lake, expected, listed, &month.blocks).await?;
+            month.fills = read::fills(lake, expected, listed).await?;
         }
         build.note_inputs(&month);
         tokens.see_month(&run.registry, &month);
@@ -193,6 +204,7 @@ struct Build<'a> {
     lake: &'a Lake,
     summary: Summary,
     files: BTreeMap<Path, Bytes>,
+    lists: Vec<(Path, MissingPrices)>,
     inputs: BTreeMap<String, String>,
 }
 
@@ -204,6 +216,9 @@ impl Build<'_> {
                 let why = match BronzeKey::parse(&Path::from(path)) {
                     // Nobody need fear for the day's data.
                     Some(BronzeKey::Audit { .. }) => format!("{flaw}; its day stands, without audit_level"),
+                    Some(BronzeKey::Prices { .. } | BronzeKey::Fill { .. }) => {
+                        format!("{flaw}; its day stands, without these prices")
+                    }
                     _ => flaw.to_string(),
                 };
                 self.summary.bad_objects.push(BadObject { path: path.to_owned(), why });
@@ -252,6 +267,9 @@ impl Build<'_> {
         let reserves = reserves::rows(&run.registry, month, tokens, &mut prices);
         let (legs, rejects) = liquidations::rows(&run.registry, month, &mut prices)?;
         self.summary.contradictions.extend_from_slice(prices.conflicts());
+        let missing = missing::of_month(name, &run.registry, month, &prices, &reserves, &legs);
+        self.summary.missing_prices += missing.missing.len();
+        self.lists.push((missing_prices(name), missing));
 
         self.partition(name, dimensions::day_blocks(&run.registry, &run.zone, &chain_days, month))?;
         self.partition(name, reserves)?;
@@ -330,6 +348,9 @@ impl Build<'_> {
             .buffer_unordered(WRITES)
             .try_collect::<()>()
             .await?;
+        for (path, list) in &self.lists {
+            lake.replace_json(path, list).await?;
+        }
         lake.replace(&silver_manifest(), manifest).await?;
         Ok(self.summary)
     }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! read       bronze objects of a month, each checked against its path, the registry and the day's blocks
-//! prices     every oracle answer of the month; which one a figure uses, or why none
+//! prices     every price answer of the month; which one a figure uses, or why none
+//! missing    the prices that no figure found, and what is at stake
 //! tokens     what token contracts say of themselves over the whole lake
 //! reserves, liquidations, coverage, dimensions      the rows of silver
 //! build      a run: which months, in which order, what is written and what is told
@@ -15,6 +16,7 @@ pub mod build;
 pub mod coverage;
 pub mod dimensions;
 pub mod liquidations;
+pub mod missing;
 pub mod prices;
 pub mod read;
 pub mod report;

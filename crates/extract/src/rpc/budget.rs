@@ -191,11 +191,35 @@ struct Account {
     spent_today: u64,
 }
 
-/// Where the account is kept, and up to which sum it is written down.
+impl Account {
+    /// Takes in what others have written into the book since it was seen last: runs at the same time share a key's month,
+    /// not its second.
+    fn take_in(&mut self, now: &Self, seen: &Self) {
+        let since = |is_same: bool, now: u64, seen: u64| now.saturating_sub(if is_same { seen } else { 0 });
+        if now.month == self.month {
+            self.spent += since(now.month == seen.month, now.spent, seen.spent);
+        }
+        if now.day == self.day {
+            self.spent_today += since(now.day == seen.day, now.spent_today, seen.spent_today);
+        }
+    }
+}
+
+/// Where the account is kept, what stood there when it was last read or written, and up to which sum this run may spend
+/// without writing.
 #[derive(Default)]
 struct Book {
     lake: Option<Lake>,
+    seen: Account,
     written: Option<(String, u64)>,
+}
+
+impl Book {
+    /// What stands in it now. An account that cannot be read counts as empty, as in a new lake.
+    async fn read(&self, lake: &Lake, purse: &str) -> Result<Account, StoreError> {
+        let kept = lake.get(&lake::path::quota(purse)).await?;
+        Ok(kept.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
+    }
 }
 
 impl std::fmt::Debug for Purse {
@@ -374,30 +398,33 @@ impl Purse {
     }
 
     async fn book(&self, cost: u64) -> Result<(), QuotaSpent> {
-        let after = self.account_after(cost)?;
-        *self.account.lock().unwrap_or_else(PoisonError::into_inner) = after.clone();
-        let Some(of_month) =
-            self.tariff.units_per_month.or(self.tariff.units_per_day.map(|units| units * 31))
-        else {
-            return Ok(());
-        };
+        let mut after = self.account_after(cost)?;
+        let of_month = self.tariff.units_per_month.or(self.tariff.units_per_day.map(|units| units * 31));
         let mut book = self.book.lock().await;
         let is_written = book
             .written
             .as_ref()
             .is_some_and(|(month, spent)| *month == after.month && *spent >= after.spent);
-        if let Some(lake) = book.lake.clone().filter(|_| !is_written) {
+        let to_write = book.lake.clone().filter(|_| !is_written);
+        if let (Some(lake), Some(of_month)) = (to_write, of_month) {
+            // A book that cannot be read or written is told at the end of the run, by `keep`.
+            if let Ok(now) = book.read(&lake, &self.name).await {
+                self.account.lock().unwrap_or_else(PoisonError::into_inner).take_in(&now, &book.seen);
+                book.seen = now;
+                after = self.account_after(cost)?;
+            }
             let ahead = (of_month as f64 * AHEAD_SHARE) as u64;
             let written = Account {
                 spent: after.spent.saturating_add(ahead),
                 spent_today: after.spent_today.saturating_add(ahead),
-                ..after
+                ..after.clone()
             };
-            // A book that cannot be written is told at the end of the run, by `keep`.
             if lake.replace_json(&lake::path::quota(&self.name), &written).await.is_ok() {
-                book.written = Some((written.month, written.spent));
+                book.written = Some((written.month.clone(), written.spent));
+                book.seen = written;
             }
         }
+        *self.account.lock().unwrap_or_else(PoisonError::into_inner) = after;
         Ok(())
     }
 
@@ -407,19 +434,10 @@ impl Purse {
     /// # Errors
     /// [`StoreError`].
     pub async fn take_up(&self, lake: &Lake) -> Result<(), StoreError> {
-        // An account that cannot be read counts as empty, as in a new lake.
-        let kept = lake.get(&lake::path::quota(&self.name)).await?;
-        let kept = kept.and_then(|bytes| serde_json::from_slice::<Account>(&bytes).ok());
-        self.book.lock().await.lake = Some(lake.clone());
-        let mut account = self.account.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kept) = kept {
-            if kept.month == account.month {
-                account.spent = account.spent.max(kept.spent);
-            }
-            if kept.day == account.day {
-                account.spent_today = account.spent_today.max(kept.spent_today);
-            }
-        }
+        let mut book = self.book.lock().await;
+        let now = book.read(lake, &self.name).await?;
+        self.account.lock().unwrap_or_else(PoisonError::into_inner).take_in(&now, &book.seen);
+        (book.lake, book.seen) = (Some(lake.clone()), now);
         Ok(())
     }
 
@@ -431,9 +449,15 @@ impl Purse {
         let mut book = self.book.lock().await;
         let has_quota = self.tariff.units_per_month.is_some() || self.tariff.units_per_day.is_some();
         let Some(lake) = book.lake.clone().filter(|_| has_quota) else { return Ok(()) };
-        let account = self.account();
+        let now = book.read(&lake, &self.name).await?;
+        let account = {
+            let mut account = self.account.lock().unwrap_or_else(PoisonError::into_inner);
+            account.take_in(&now, &book.seen);
+            account.clone()
+        };
         lake.replace_json(&lake::path::quota(&self.name), &account).await?;
-        book.written = Some((account.month, account.spent));
+        book.written = Some((account.month.clone(), account.spent));
+        book.seen = account;
         Ok(())
     }
 }
@@ -533,6 +557,33 @@ mod tests {
         let other = Purse::new("ALCHEMY_KEY_2", alchemy(1e6, Some(100_000)), Clock::start());
         other.take_up(&lake).await.unwrap();
         assert_eq!(other.spent(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn runs_at_the_same_time_share_a_month() {
+        let lake = Lake::open("memory:///").unwrap();
+        let tariff = || Tariff { units_per_day: Some(80_000), ..alchemy(1e6, Some(100_000)) };
+        let purses = [purse(tariff()), purse(tariff()), purse(tariff())];
+        for purse in &purses {
+            purse.take_up(&lake).await.unwrap();
+        }
+        let (mut paid, mut refused) = (0, 0);
+        while refused < 300 {
+            for purse in &purses {
+                match purse.pay("eth_getLogs").await {
+                    Ok(()) => paid += 60,
+                    Err(_) => refused += 1,
+                }
+                if paid % 7 == 0 {
+                    purse.keep().await.unwrap();
+                }
+            }
+        }
+        // Of the day's 72,000 units each may hold back what it wrote ahead.
+        assert!((71_000..=72_000).contains(&paid), "{paid}");
+        let after = purse(tariff());
+        after.take_up(&lake).await.unwrap();
+        assert!(after.spent() >= paid, "{} of {paid}", after.spent());
     }
 
     #[tokio::test(start_paused = true)]

@@ -104,7 +104,9 @@ impl Endpoint {
             last_answer: Mutex::default(),
             has_given_logs: AtomicBool::new(false),
             under_way: AtomicU32::new(0),
-            asked: Mutex::default(),
+            asked: Mutex::new(Asked::in_units(
+                config.purse.as_ref().map_or("", |purse| purse.tariff().unit.as_str()),
+            )),
             retired: Mutex::default(),
             lacks: Mutex::default(),
             unknown: Mutex::default(),

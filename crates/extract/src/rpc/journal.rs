@@ -101,6 +101,12 @@ impl Journal {
         }
     }
 
+    /// How many questions of a method it has the answers to, windows aside.
+    pub fn answers_to(&self, method: &str) -> u64 {
+        let is_of = |entry: &&Entry| matches!(entry, Entry::Answer(known) if known.method == method);
+        self.lock().values().filter(is_of).count() as u64
+    }
+
     /// Keeps the answer to a question.
     ///
     /// # Errors

@@ -230,8 +230,8 @@ fn sample(windows: usize, seed: &str) -> Vec<Sample> {
         u64::from_str_radix(&digest[..15], 16).unwrap_or(0)
     };
     let of = |index: usize| {
-        // One from each of as many stretches of equal length as samples are wanted.
-        let (from, to) = (index * windows / wanted, ((index + 1) * windows).div_ceil(wanted));
+        // One from each of as many stretches as samples are wanted, so that no window is taken twice while there are enough.
+        let (from, to) = (index * windows / wanted, (index + 1) * windows / wanted);
         let offset = number(&format!("window {index}")) % (to - from).max(1) as u64;
         let window = (from + usize::try_from(offset).unwrap_or(0)).min(windows.saturating_sub(1));
         Sample { window, at: Some(number(&format!("place {index}"))) }
@@ -304,7 +304,7 @@ mod tests {
             prop_assert_eq!(samples.len() as u64, super::samples(windows as u64));
             prop_assert_eq!(&samples, &sample(windows, &seed));
             let distinct: BTreeSet<usize> = samples.iter().map(|sample| sample.window).collect();
-            prop_assert!(distinct.len() >= samples.len().min(windows) / 2);
+            prop_assert_eq!(distinct.len(), samples.len().min(windows));
             let span = BlockSpan::new(first, first + count - 1).unwrap();
             for sample in samples {
                 prop_assert!(sample.window < windows);

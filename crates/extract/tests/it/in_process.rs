@@ -3,6 +3,7 @@
 
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use extract::collect::{Collected, Collector};
+use extract::plan::Plan;
 use extract::report::Progress;
 use extract::rpc::budget::{Purse, Tariff};
 use extract::rpc::clock::Clock;
@@ -58,15 +59,93 @@ pub(crate) struct Shape {
     pub(crate) block_seconds: u64,
     /// The day at whose middle every deployment was touched last, as its state says.
     pub(crate) touched: Option<usize>,
+    /// Whether the first reserve of every deployment is touched in the middle of every day as well.
+    pub(crate) touched_daily: bool,
     /// Whether the chains have Multicall3.
     pub(crate) multicall3: bool,
+    /// Whether slots are missed and the chain was slower once, as Ethereum: then a block takes a little longer on average
+    /// than `block_seconds`.
+    pub(crate) uneven: bool,
 }
 
 impl Default for Shape {
     fn default() -> Self {
         let (chains, days, csus, liquidations) = (1, 2, 2, 14);
-        let (block_seconds, multicall3) = (BLOCK_SECONDS, true);
-        Self { chains, days, csus, liquidations, block_seconds, touched: None, multicall3 }
+        Self {
+            chains,
+            days,
+            csus,
+            liquidations,
+            block_seconds: BLOCK_SECONDS,
+            touched: None,
+            touched_daily: false,
+            multicall3: true,
+            uneven: false,
+        }
+    }
+}
+
+/// When the blocks of a world's chains were made, and which are those of its days.
+#[derive(Debug, Clone)]
+struct Calendar {
+    clock: simchain::Clock,
+    last: u64,
+    days: Vec<BlockSpan>,
+    /// Seconds from block to block on average, as a registry has it.
+    block_seconds: f64,
+}
+
+impl Calendar {
+    fn of(shape: Shape) -> Self {
+        if shape.uneven { Self::uneven(shape) } else { Self::even(shape) }
+    }
+
+    fn even(shape: Shape) -> Self {
+        let a_day = 86_400 / shape.block_seconds;
+        let day = |day: usize| {
+            let first = BEFORE + a_day * day as u64;
+            BlockSpan::new(first, first + a_day - 1).unwrap()
+        };
+        let days: Vec<BlockSpan> = (0..shape.days).map(day).collect();
+        let last = days.last().unwrap().last() + AFTER;
+        let start = MIDNIGHT - BEFORE * shape.block_seconds;
+        let clock = simchain::Clock::every(shape.block_seconds, 0..=last, start).unwrap();
+        Self { clock, last, days, block_seconds: shape.block_seconds as f64 }
+    }
+
+    /// Years at a slower pace, a hundred days of slots of which one in a hundred is missed, the days, and three weeks more.
+    fn uneven(shape: Shape) -> Self {
+        let slot = shape.block_seconds;
+        let mut time = MIDNIGHT - 100 * 86_400;
+        let (mut number, slow) = (300_000, 300_000);
+        let mut anchors = vec![(0, time - slow * slot * 6 / 5), (number, time)];
+        let mut dice = 7_u64;
+        while time < MIDNIGHT + (shape.days as u64 + 21) * 86_400 {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let regular = 1 + (dice >> 33) % 198;
+            (number, time) = (number + regular, time + regular * slot);
+            anchors.push((number, time));
+            (number, time) = (number + 1, time + 2 * slot);
+            anchors.push((number, time));
+        }
+        let clock = simchain::Clock::through(anchors).unwrap();
+        let first_from = |second: u64| {
+            let (mut low, mut high) = (0, number);
+            while low < high {
+                let middle = low + (high - low) / 2;
+                if clock.time(middle).unwrap() < second { low = middle + 1 } else { high = middle }
+            }
+            low
+        };
+        let midnight = |day: usize| first_from(MIDNIGHT + day as u64 * 86_400);
+        let days = (0..shape.days)
+            .map(|day| BlockSpan::new(midnight(day), midnight(day + 1) - 1).unwrap())
+            .collect();
+        Self { clock, last: number, days, block_seconds: slot as f64 * 1.01 }
+    }
+
+    fn time(&self, block: u64) -> u64 {
+        self.clock.time(block).unwrap()
     }
 }
 
@@ -80,6 +159,7 @@ pub(crate) fn paused<F: Future>(future: F) -> F::Output {
 pub(crate) struct World {
     setting: Setting,
     shape: Shape,
+    calendar: Calendar,
     chains: Vec<Arc<SimChain>>,
     markets: Vec<Vec<AaveV3>>,
 }
@@ -88,20 +168,22 @@ impl World {
     pub(crate) fn new(shape: Shape) -> Self {
         let mut setting = Setting::new().unwrap();
         let (mut chains, mut markets) = (Vec::new(), Vec::new());
+        let calendar = Calendar::of(shape);
         for (name, id) in CHAINS.into_iter().take(shape.chains) {
             setting = match shape.multicall3 {
-                true => setting.with_chain(name, id, shape.block_seconds as f64),
-                false => setting.with_chain_without_multicall3(name, id, shape.block_seconds as f64),
+                true => setting.with_chain(name, id, calendar.block_seconds),
+                false => setting.with_chain_without_multicall3(name, id, calendar.block_seconds),
             };
-            let of_chain: Vec<AaveV3> = (0..shape.csus).map(|csu| market(name, csu, shape)).collect();
+            let of_chain: Vec<AaveV3> =
+                (0..shape.csus).map(|csu| market(name, csu, shape, &calendar)).collect();
             for (index, market) in of_chain.iter().enumerate() {
                 setting = setting.with_aave_v3(&csu_id(name, index), name, market.provider);
             }
-            chains.push(Arc::new(chain(id, &of_chain, shape)));
+            chains.push(Arc::new(chain(id, &of_chain, shape, &calendar)));
             markets.push(of_chain);
         }
         setting.run_file(DAYS[0], DAYS[shape.days - 1]).unwrap();
-        Self { setting, shape, chains, markets }
+        Self { setting, shape, calendar, chains, markets }
     }
 
     /// Ids of all CSUs of a chain.
@@ -116,7 +198,7 @@ impl World {
 
     /// Blocks of a day.
     pub(crate) fn blocks(&self, day: usize) -> BlockSpan {
-        blocks(self.shape, day)
+        self.calendar.days[day]
     }
 
     /// The liquidations of these blocks, by any deployment.
@@ -183,6 +265,22 @@ impl World {
         collector.collect().await
     }
 
+    /// What collecting into a lake will take, as `extract plan` says.
+    pub(crate) async fn plan(&self, lake: &Lake, site: &Site, wish: &Wish) -> Plan {
+        let run = self.run(wish);
+        let progress = Progress::to_stderr();
+        let collector = Collector {
+            run: &run,
+            lake,
+            providers: &site.providers,
+            recorder: None,
+            at_once: wish.at_once,
+            audit: wish.audit,
+            progress: &progress,
+        };
+        collector.plan().await
+    }
+
     /// The bronze of one faultless endpoint a chain, in a time of its own.
     pub(crate) fn truth(&self) -> Bronze {
         paused(async {
@@ -207,29 +305,22 @@ fn csu_id(chain: &str, csu: usize) -> String {
     format!("aave_v3_{chain}_{csu}")
 }
 
-fn blocks(shape: Shape, day: usize) -> BlockSpan {
-    let a_day = 86_400 / shape.block_seconds;
-    let first = BEFORE + a_day * day as u64;
-    BlockSpan::new(first, first + a_day - 1).unwrap()
-}
-
 fn middle(span: BlockSpan) -> u64 {
     span.first() + span.count() / 2
 }
 
-fn start(shape: Shape) -> u64 {
-    MIDNIGHT - BEFORE * shape.block_seconds
-}
-
-fn market(chain: &str, csu: usize, shape: Shape) -> AaveV3 {
+fn market(chain: &str, csu: usize, shape: Shape, calendar: &Calendar) -> AaveV3 {
     let name = csu_id(chain, csu);
     let token = |of: &str| Address::from_word(keccak256(format!("{name} {of}")));
     let usd = |cents: u64| U256::from(cents * 1_000_000);
     let stable = Price::Always(usd(100));
     let mut stable =
         AaveReserve::new(token("stable"), "USDS", 6, 5_000_000_000_000, 2_000_000_000_000, stable);
-    stable.touched_at =
-        shape.touched.map_or(0, |day| start(shape) + shape.block_seconds * middle(blocks(shape, day)));
+    let noon = |day: &BlockSpan| calendar.time(middle(*day));
+    stable.touched_at = shape.touched.map_or(0, |day| noon(&calendar.days[day]));
+    if shape.touched_daily {
+        stable.touches = calendar.days.iter().map(noon).collect();
+    }
     // Another price every few blocks, so that a read at the wrong block shows.
     let steps = (0..2_000).map(|step| (step * 7, usd(300_000 + step * 7 + csu as u64))).collect();
     let (supplied, borrowed) = (900_000_000_000_000_000_000, 100_000_000_000_000_000_000);
@@ -237,31 +328,29 @@ fn market(chain: &str, csu: usize, shape: Shape) -> AaveV3 {
     AaveV3::named(&name, vec![stable, ether])
 }
 
-fn chain(id: u64, markets: &[AaveV3], shape: Shape) -> SimChain {
-    let last = blocks(shape, shape.days - 1).last();
-    let clock = simchain::Clock::every(shape.block_seconds, 0..=last + AFTER, start(shape)).unwrap();
+fn chain(id: u64, markets: &[AaveV3], shape: Shape, calendar: &Calendar) -> SimChain {
     let contracts: Vec<Box<dyn Contracts>> =
         markets.iter().map(|market| Box::new(market.clone()) as Box<dyn Contracts>).collect();
-    SimChain::new(id, 0..=last + AFTER, clock)
+    SimChain::new(id, 0..=calendar.last, calendar.clock.clone())
         .unwrap()
         .with_finality(FINALITY)
         .with_multicall3_from(shape.multicall3.then_some(0))
         .with_contracts(contracts)
-        .with_logs(logs(markets, shape))
+        .with_logs(logs(markets, shape, &calendar.days))
         .unwrap()
 }
 
 /// Liquidations at the edges of the days, two in one block, one just outside on either side, one of every deployment where
 /// it was touched, and the others anywhere; beside them a log that is nobody's.
-fn logs(markets: &[AaveV3], shape: Shape) -> Vec<Emitted> {
-    let (first, last) = (blocks(shape, 0).first(), blocks(shape, shape.days - 1).last());
-    let edges = (0..shape.days).flat_map(|day| [blocks(shape, day).first(), blocks(shape, day).last()]);
+fn logs(markets: &[AaveV3], shape: Shape, days: &[BlockSpan]) -> Vec<Emitted> {
+    let (first, last) = (days[0].first(), days[days.len() - 1].last());
+    let edges = days.iter().flat_map(|day| [day.first(), day.last()]);
     let mut places: Vec<(u64, usize)> =
         edges.chain([first - 1, last + 1, first + 77, first + 77]).map(|block| (block, 0)).collect();
     let anywhere = |nth: u64| first + (nth * 7_919 + nth * nth * 131 + 29) % (last - first);
     places.extend((0..shape.liquidations).map(|nth| (anywhere(nth as u64), nth % markets.len())));
     if let Some(day) = shape.touched {
-        places.extend((0..markets.len()).map(|csu| (middle(blocks(shape, day)), csu)));
+        places.extend((0..markets.len()).map(|csu| (middle(days[day]), csu)));
     }
     let liquidation = |(nth, (block, csu)): (usize, (u64, usize))| {
         let market = &markets[csu];
@@ -285,7 +374,14 @@ fn logs(markets: &[AaveV3], shape: Shape) -> Vec<Emitted> {
         topics: vec![keccak256("Transfer(address,address,uint256)")],
         data: Bytes::new(),
     };
-    places.into_iter().enumerate().map(liquidation).chain([stray]).collect()
+    let daily = if shape.touched_daily { days } else { &[] };
+    let touches = daily.iter().enumerate().flat_map(|(day, blocks)| {
+        let touch = move |(csu, market): (usize, &AaveV3)| {
+            market.touch(&market.reserves[0], middle(*blocks), 5, 20_000 + (10 * day + csu) as u64)
+        };
+        markets.iter().enumerate().map(touch)
+    });
+    places.into_iter().enumerate().map(liquidation).chain(touches).chain([stray]).collect()
 }
 
 /// What a run is to do.
@@ -371,7 +467,7 @@ fn tariff_of(operator: &str, limits: &Limits) -> Tariff {
     let of_period = |period| limits.quota.filter(|quota| quota.period == period).map(|quota| quota.units);
     Tariff {
         operator: operator.to_owned(),
-        unit: "units".to_owned(),
+        unit: format!("units of {operator}"),
         units_per_second: limits.per_second.map_or(10_000.0, |rate| rate.units as f64),
         units_per_month: of_period(Period::Month),
         units_per_day: of_period(Period::Day),

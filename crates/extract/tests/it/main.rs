@@ -11,6 +11,8 @@ mod in_process;
 mod kills;
 mod liars;
 mod never_twice;
+mod plans;
+mod planted_key;
 mod registry;
 mod routing;
 mod same_bytes;

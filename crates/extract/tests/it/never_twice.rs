@@ -65,7 +65,7 @@ fn a_second_run_on_a_finished_lake_asks_nothing() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, max_shrink_iters: 40, failure_persistence: None, rng_seed: RngSeed::Fixed(11), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 40, failure_persistence: None, rng_seed: RngSeed::Fixed(11), ..ProptestConfig::default() })]
 
     #[test]
     fn a_run_that_is_cut_off_again_and_again_repeats_no_more_than_what_was_under_way(

@@ -130,8 +130,7 @@ fn a_row_that_is_right_is_seen_at_its_deployment_and_at_the_head_and_every_role_
     let roles = good["roles"].as_array().unwrap();
     let answered: Vec<String> =
         roles.iter().map(|role| format!("{} {}", role["role"].as_str().unwrap(), role["shown"])).collect();
-    for role in ["pool_addresses_provider", "pool", "oracle", "market.a_token", "market.variable_debt"]
-    {
+    for role in ["pool_addresses_provider", "pool", "oracle", "market.a_token", "market.variable_debt"] {
         assert!(answered.contains(&format!("{role} \"answered\"")), "{role} is not among {answered:?}");
     }
     assert!(

@@ -258,7 +258,7 @@ fn is_too_wide(policy: &Policy, window: BlockSpan, logs: usize) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, max_shrink_iters: 60, failure_persistence: None, rng_seed: RngSeed::Fixed(7), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 60, failure_persistence: None, rng_seed: RngSeed::Fixed(7), ..ProptestConfig::default() })]
 
     #[test]
     fn every_refused_window_is_cut_into_narrower_ones_and_what_is_accepted_tiles_the_day(

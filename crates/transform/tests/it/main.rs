@@ -3,6 +3,7 @@
 
 mod chain;
 mod house;
+mod prices;
 
 use chain::{DAY, Pool, deficit, header, liquidation, reserve, usdc, weth};
 use house::{House, Row, audit_path, cell, cells, csu_row, object, token_row};
