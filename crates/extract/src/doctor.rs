@@ -6,6 +6,7 @@
 //! and so shows whether a block's state is held.
 
 mod probe;
+pub mod registry;
 mod report;
 
 pub use report::{Examined, Finding, LakeReport, MissingKey, Report, with_noun};

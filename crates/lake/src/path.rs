@@ -262,6 +262,11 @@ pub fn quota(purse: &str) -> Path {
     Path::from_iter(["state", "quota", &format!("{purse}.json")])
 }
 
+/// What the last `extract doctor --registry` found: `state/registry.json`.
+pub fn registry_check() -> Path {
+    Path::from_iter(["state", "registry.json"])
+}
+
 /// The report of the last `extract run` of a run file: `state/reports/<run>.json`.
 pub fn run_report(run: &str) -> Path {
     Path::from_iter(["state", "reports", &format!("{run}.json")])

@@ -224,6 +224,13 @@ impl Pool {
         route::sharing(trusted, &Task::Scan { filter: &key, block })
     }
 
+    /// Blocks of one log query of the endpoint that would be asked first for a scan of blocks from this one on.
+    pub fn widest_window(&self, filter: &LogFilter, block: u64) -> u64 {
+        let key = digest_of(filter);
+        let first = self.candidates(&Task::Scan { filter: &key, block });
+        first.first().map_or(1, |endpoint| endpoint.log_window(&key))
+    }
+
     /// Asks one endpoint after the other until `read` accepts an answer. Returns what it made of the answer, with the
     /// endpoint's label.
     ///

@@ -13,6 +13,7 @@ mod liars;
 mod never_twice;
 mod plans;
 mod planted_key;
+mod registry;
 mod routing;
 mod same_bytes;
 mod too_much;
