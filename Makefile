@@ -63,7 +63,8 @@ test: ## every test
 test-anvil: ## the tests that ask a real node (needs npm)
 	$(CARGO) test --package extract --test it -- --ignored anvil
 
-test-contracts: build ## every family's contracts on a local node, through extract and transform (needs npm)
+test-contracts: ## every family's contracts on a local node, through extract and transform (needs npm)
+	$(CARGO) build --package extract --package transform
 	$(CARGO) test --package testkit --test it -- --ignored --nocapture contracts::
 
 # BENCH holds further arguments, such as BENCH='--days 1' for a quick look; BENCH=--help tells them all.

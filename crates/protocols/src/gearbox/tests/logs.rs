@@ -173,6 +173,22 @@ fn a_partial_liquidation_names_its_own_amounts() {
 }
 
 #[test]
+fn what_a_facade_seized_that_was_replaced_later_in_the_day_is_priced_at_its_block() {
+    let partial = IFacadeV3::PartiallyLiquidateCreditAccount {
+        creditAccount: ACCOUNT,
+        token: STETH,
+        liquidator: LIQUIDATOR,
+        repaidDebt: U256::from(90),
+        seizedCollateral: U256::from(95),
+        fee: U256::from(2),
+    };
+    let replaced = Address::repeat_byte(0xbb);
+    let logs = [log(&repay(MANAGER_3_1, 80, 1, 0), NEW_POOL, 1, 0), log(&partial, replaced, 1, 1)];
+    let (prices, _) = Gearbox.read_event_prices(&csu(), &reads(&Deployment::new(), &logs)[0]);
+    assert!(prices.iter().any(|price| price.token == STETH), "{prices:?}");
+}
+
+#[test]
 fn each_liquidation_of_a_transaction_has_a_repayment_of_its_own() {
     let logs = [
         log(&repay(MANAGER_A, 1, 0, 0), POOL, 1, 0),
