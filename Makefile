@@ -89,7 +89,8 @@ report-assets: ## fetch the report's chart libraries from npm again (needs npm)
 	cp target/report-assets/node_modules/@observablehq/plot/LICENSE $(vendored)/plot.LICENSE
 	cd $(vendored) && sha256sum --check SHA256SUMS
 
-test-contracts: build ## every family's contracts on a local node, through extract and transform (needs npm)
+test-contracts: ## every family's contracts on a local node, through extract and transform (needs npm)
+	$(CARGO) build --package extract --package transform
 	$(CARGO) test --package testkit --test it -- --ignored --nocapture contracts::
 
 # BENCH holds further arguments, such as BENCH='--days 1' for a quick look; BENCH=--help tells them all.
