@@ -13,7 +13,7 @@ stage = "$(programs)/$(1)"
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo bronze silver gold show dictionary record-demo fmt lint test test-anvil bench-rpc check-deps ci
+.PHONY: help build demo bronze silver gold show dictionary record-demo fmt lint test fuzz test-anvil bench-rpc check-deps ci
 
 help: ## this list
 	@echo 'usage: make TARGET [RUN=pipelines/runs/NAME.toml] [LAKE=directory or URL]'
@@ -59,6 +59,10 @@ lint: ## clippy, warnings are errors
 
 test: ## every test
 	$(CARGO) test --workspace
+
+# FUZZ_CASES is a family and reader: nine tests, so 120,000 are a million and more.
+fuzz: ## a million arbitrary answers, logs and files for every decoder and reader
+	FUZZ_CASES=$(or $(FUZZ_CASES),120000) $(CARGO) test --package protocols --test it fuzz
 
 test-anvil: ## the tests that ask a real node (needs npm)
 	$(CARGO) test --package extract --test it -- --ignored anvil
