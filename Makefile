@@ -13,7 +13,7 @@ stage = "$(programs)/$(1)"
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo bronze silver gold show dictionary record-demo fmt lint test fuzz test-anvil bench-rpc check-deps ci
+.PHONY: help build demo bronze silver gold show dictionary record-demo fmt lint test fuzz test-anvil bench-rpc bench-transform check-deps ci
 
 help: ## this list
 	@echo 'usage: make TARGET [RUN=pipelines/runs/NAME.toml] [LAKE=directory or URL]'
@@ -70,6 +70,15 @@ test-anvil: ## the tests that ask a real node (needs npm)
 # BENCH holds further arguments, such as BENCH='--days 1' for a quick look; BENCH=--help tells them all.
 bench-rpc: ## December 2024 against simulated providers: the bill, next to that of the plan's own algorithm
 	$(CARGO) bench --package extract --bench rpc -- $(BENCH)
+
+# BENCH='--csus 8 --days 31' for a quick look; PROFILE=dev spares the release build, and measures nothing of worth.
+PROFILE ?= release
+bench-transform: ## silver of a synthetic lake of 224 CSUs x 366 days, beside DuckDB and Polars on its decode-free part
+	$(CARGO) build --profile $(PROFILE) --package transform --package testkit
+	test -x target/venv/bin/python || python3 -m venv target/venv
+	target/venv/bin/pip --quiet install duckdb polars
+	target/venv/bin/python crates/transform/benches/beside.py --scratch target/bench-transform \
+	  --programs '$(or $(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))' $(BENCH)
 
 check-deps: ## who may lean on whom
 	.ci/check-deps
