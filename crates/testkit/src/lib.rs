@@ -13,4 +13,5 @@ pub mod serve;
 pub mod server;
 pub mod setting;
 pub mod simchain;
+pub mod synthetic;
 pub mod tree;

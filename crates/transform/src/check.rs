@@ -323,6 +323,16 @@ const CHECKS: &[Check] = &[
     ),
 ];
 
+/// The list of checks as a Markdown table: the body of `docs/checks.md`.
+pub fn markdown() -> String {
+    let mut text =
+        String::from("| check | level | what must hold | why the threshold |\n|---|---|---|---|\n");
+    for check in CHECKS {
+        text.push_str(&format!("| `{}` | {} | {} | {} |\n", check.id, check.level, check.what, check.why));
+    }
+    text
+}
+
 /// What a check came to.
 #[derive(Debug, Clone, Serialize)]
 pub struct Outcome {
@@ -505,6 +515,14 @@ async fn write(lake: &Lake, check: &Check, failures: usize, leads: Vec<Lead>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_page_has_every_check() {
+        let page = Path::from("docs/checks.md");
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(page.as_ref());
+        let page = std::fs::read_to_string(file).unwrap();
+        assert!(page.contains(&markdown()), "put the output of `transform check --list` into docs/checks.md");
+    }
 
     #[test]
     fn every_check_has_a_name_of_its_own_and_says_what_must_hold() {

@@ -12,6 +12,9 @@ use transform::check::{Lead, Outcome, Report, check};
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     what: What,
+    /// Print the list of checks as Markdown and stop
+    #[arg(long)]
+    list: bool,
     /// Decoding threads [default: one a processor]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
@@ -22,6 +25,10 @@ pub(crate) struct CheckArgs {
 
 /// Checks, prints what was found, and says whether every check of level error passed.
 pub(crate) fn run(args: CheckArgs) -> Result<bool> {
+    if args.list {
+        print!("{}", transform::check::markdown());
+        return Ok(true);
+    }
     let (run, lake) = args.what.load()?;
     let jobs = args.jobs.map(NonZeroUsize::get);
     let progress = crate::progress::months(run.days.days().map(lake::day::Day::month));
