@@ -10,6 +10,7 @@ use crate::rpc::pool::{Pool, PoolError};
 use crate::rpc::providers::Providers;
 use crate::rpc::recording::Recorder;
 use crate::rpc::tally::{Asked, Purpose};
+use crate::rpc::trust::Distrust;
 use lake::Lake;
 use lake::bronze::{
     BronzeError, CallRecord, CsuOfDay, DayBlocks, DayOfChain, Header, LiquidationLogs, ReadsAtBlock, Record,
@@ -76,6 +77,8 @@ pub(crate) struct DayTasks<'a> {
     pub(crate) tasks: Vec<(Unit<'a>, Dataset)>,
     /// Outcomes of objects that are there, but whose day has lost its blocks object.
     awaiting_blocks: Vec<Outcome>,
+    /// Whether the chain's price book is to be collected.
+    pub(crate) wants_prices: bool,
 }
 
 /// A chain that is open for questions.
@@ -84,6 +87,8 @@ pub(crate) struct OpenChain<'a> {
     pub(crate) pool: &'a Pool,
     pub(crate) boundaries: Boundaries<'a>,
     pub(crate) progress: &'a ChainProgress,
+    /// What went wrong with price books.
+    pub(crate) without_prices: Mutex<Vec<String>>,
     memory: Arc<Mutex<ReadMemory>>,
     /// Days whose logs were scanned, and listings of contracts.
     pub(crate) scanned: AtomicU64,
@@ -197,6 +202,8 @@ impl<'a> Collector<'a> {
                     }
                 }
             }
+            let has_state = !tasks.is_empty() || !stored.is_empty();
+            let wants_prices = has_state && self.lacks_price_book(chain, window).await;
             if !stored.is_empty() {
                 // An object without its day's proven blocks is of no use to `transform`.
                 match self.stored_blocks(chain, window).await {
@@ -207,8 +214,8 @@ impl<'a> Collector<'a> {
                     }
                 }
             }
-            if !tasks.is_empty() || !awaiting_blocks.is_empty() {
-                days.push(DayTasks { window, tasks, awaiting_blocks });
+            if !tasks.is_empty() || !awaiting_blocks.is_empty() || wants_prices {
+                days.push(DayTasks { window, tasks, awaiting_blocks, wants_prices });
             }
         }
         (days, settled)
@@ -221,6 +228,7 @@ impl<'a> Collector<'a> {
         if let Err(error) = Journal::sweep(self.lake, &chain.name, &unfinished).await {
             collected.warnings.push(error.to_string());
         }
+        collected.warnings.extend(self.price_book_warnings(chain).await);
         if days.is_empty() {
             return collected;
         }
@@ -248,6 +256,7 @@ impl<'a> Collector<'a> {
                     boundaries,
                     progress: &progress,
                     memory,
+                    without_prices: Mutex::default(),
                     scanned: AtomicU64::new(0),
                     listings: Arc::default(),
                 };
@@ -257,6 +266,8 @@ impl<'a> Collector<'a> {
                 if let Err(error) = costs.keep(self.lake, &chain.name).await {
                     tracing::warn!("{error}");
                 }
+                let without_prices = open.without_prices.into_inner();
+                collected.warnings.extend(without_prices.unwrap_or_else(PoisonError::into_inner));
             }
         }
         collected.asked = pool.asked();
@@ -350,17 +361,25 @@ impl<'a> Collector<'a> {
         units: &[Unit<'a>],
         outcomes: &mut Vec<Outcome>,
     ) {
-        let mut known: BTreeSet<String> = BTreeSet::new();
+        let mut known: BTreeSet<(String, Distrust)> = BTreeSet::new();
         loop {
-            let caught = open.pool.distrusted().into_iter().map(|refusal| refusal.label);
-            let caught: BTreeSet<String> = caught.filter(|label| !known.contains(label)).collect();
+            let caught = open.pool.distrusted().into_iter().map(|caught| (caught.refusal.label, caught.of));
+            let caught: BTreeSet<(String, Distrust)> =
+                caught.filter(|caught| !known.contains(caught)).collect();
             if caught.is_empty() {
                 return;
             }
             known.extend(caught.iter().cloned());
             let doubtful = self.resting_on(&caught, outcomes).await;
-            if doubtful.is_empty() {
+            let doubtful_books = self.price_books_resting_on(open.chain, &caught).await;
+            if doubtful.is_empty() && doubtful_books.is_empty() {
                 continue;
+            }
+            for date in &doubtful_books {
+                let key = BronzeKey::Prices { chain: open.chain.name.clone(), date: *date };
+                if let Err(error) = self.lake.delete(&key.path()).await {
+                    tracing::warn!("{error}");
+                }
             }
             for (csu, date, dataset) in &doubtful {
                 let path = BronzeKey::of(*dataset, csu, *date).path();
@@ -375,25 +394,39 @@ impl<'a> Collector<'a> {
                 let date = day.window.day;
                 day.tasks.retain(|(unit, set)| is_doubtful(&unit.csu.id, date, *set));
                 day.awaiting_blocks.clear();
+                day.wants_prices &= doubtful_books.contains(&date);
             }
-            days.retain(|day| !day.tasks.is_empty());
+            days.retain(|day| !day.tasks.is_empty() || day.wants_prices);
             outcomes.retain(|outcome| !is_doubtful(&outcome.csu, outcome.date, outcome.dataset));
             outcomes.extend(self.days(open, units, days).await);
         }
     }
 
-    /// Collected tasks that rest on the word of these endpoints, as the ledger remembers.
+    /// Collected tasks that rest on what these endpoints are not believed, as this run knows or the ledger remembers.
     async fn resting_on(
         &self,
-        labels: &BTreeSet<String>,
+        caught: &BTreeSet<(String, Distrust)>,
         outcomes: &[Outcome],
     ) -> BTreeSet<(String, Day, Dataset)> {
         let mut doubtful = BTreeSet::new();
         for outcome in outcomes.iter().filter(|outcome| outcome.status == Status::Collected) {
-            let path = path::ledger_entry(outcome.dataset, &outcome.csu, outcome.date);
-            let Ok(Some(bytes)) = self.lake.get(&path).await else { continue };
-            let Ok(entry) = serde_json::from_slice::<LedgerEntry>(&bytes) else { continue };
-            if entry.endpoints.iter().any(|label| labels.contains(label)) {
+            let (rests_on, logs_from) = match &outcome.effort {
+                Some(effort) => (effort.endpoints.clone(), effort.logs_from.clone()),
+                None => {
+                    let path = path::ledger_entry(outcome.dataset, &outcome.csu, outcome.date);
+                    let Ok(Some(bytes)) = self.lake.get(&path).await else { continue };
+                    let Ok(entry) = serde_json::from_slice::<LedgerEntry>(&bytes) else { continue };
+                    // The ledger does not say who gave the logs and who the reads: it may have been any of them.
+                    let all: BTreeSet<String> = entry.endpoints.into_iter().collect();
+                    (all.clone(), all)
+                }
+            };
+            let is_doubtful = |(label, of): &(String, Distrust)| match (of, outcome.dataset) {
+                (Distrust::Everything, _) => rests_on.contains(label),
+                (Distrust::Logs, Dataset::Liquidations) => logs_from.contains(label),
+                (Distrust::Logs, Dataset::Tvl) => false,
+            };
+            if caught.iter().any(is_doubtful) {
                 doubtful.insert((outcome.csu.clone(), outcome.date, outcome.dataset));
             }
         }
@@ -406,7 +439,7 @@ impl<'a> Collector<'a> {
         day: &DayTasks<'a>,
         layouts: &mut BTreeMap<&'a str, LayoutHistory>,
     ) -> Vec<Outcome> {
-        if day.tasks.is_empty() && day.awaiting_blocks.is_empty() {
+        if day.tasks.is_empty() && day.awaiting_blocks.is_empty() && !day.wants_prices {
             return Vec::new();
         }
         let blocks = match self.day_blocks(open, day.window).await {
@@ -430,6 +463,10 @@ impl<'a> Collector<'a> {
             }
         }
         let work = DayWork { open, day: &blocks.day, span, before: blocks.before, last };
+        // Where no task is open, some CSU's objects are there already.
+        if day.wants_prices && (day.tasks.is_empty() || !of_set.is_empty()) {
+            self.price_book(&work).await;
+        }
         let snapshots = of_set.remove(&Dataset::Tvl).unwrap_or_default();
         // Where logs list the markets, the day's scan comes first: it brings the logs of the day's new markets with it.
         let is_listed_by_logs = |unit: &Unit<'_>| unit.family.history(unit.csu).is_some();
@@ -508,7 +545,7 @@ impl<'a> Collector<'a> {
         Err(bad_object(&key, "it is of another CSU, chain, day or time zone than its path and the run say"))
     }
 
-    fn day_of_chain(&self, chain: &Chain, window: DayWindow) -> DayOfChain {
+    pub(crate) fn day_of_chain(&self, chain: &Chain, window: DayWindow) -> DayOfChain {
         DayOfChain {
             chain: chain.name.clone(),
             chain_id: chain.chain_id,
@@ -638,7 +675,7 @@ pub(crate) fn csu_of_day(csu: &Csu, day: DayOfChain) -> CsuOfDay {
     CsuOfDay { csu: csu.id.clone(), family: csu.family.clone(), entry: csu.entry, day }
 }
 
-fn bad_object(key: &BronzeKey, why: &str) -> Failure {
+pub(crate) fn bad_object(key: &BronzeKey, why: &str) -> Failure {
     let message = format!("{key} cannot be used: {why}\nhint: look at it, then delete it and run again");
     Failure::new(Reason::BadObject, message)
 }

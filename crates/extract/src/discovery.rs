@@ -34,8 +34,19 @@ pub(crate) async fn discover(
     mut answers: Vec<CallRecord>,
     history: &[RawLog],
 ) -> Result<Layout, Failure> {
+    discover_on(reader, unit, block, &mut answers, history).await
+}
+
+/// As [`discover`], leaving all answers behind.
+pub(crate) async fn discover_on(
+    reader: &Reader<'_>,
+    unit: Unit<'_>,
+    block: Header,
+    answers: &mut Vec<CallRecord>,
+    history: &[RawLog],
+) -> Result<Layout, Failure> {
     for nth in 0..DISCOVERY_STEPS {
-        let step = unit.family.discover(unit.csu, &Answers::new(&answers), history);
+        let step = unit.family.discover(unit.csu, &Answers::new(&*answers), history);
         match step.map_err(|error| Failure::new(Reason::DiscoveryFailed, error))? {
             Discovery::Found(layout) => return Ok(layout),
             Discovery::Ask(calls) => {

@@ -10,7 +10,8 @@ mod means;
 mod tests;
 
 use crate::rpc::classify::Verdict;
-use crate::rpc::pool::{Pool, PoolError, Question, RESTS, read_as};
+use crate::rpc::patience::SHORTEST_REST;
+use crate::rpc::pool::{Pool, PoolError, Question, read_as};
 use crate::rpc::tally::Purpose;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -359,7 +360,7 @@ impl<'a> Reader<'a> {
                     if refusal.verdict == Verdict::TookTooLong && rests < RESTS_ALONE =>
                 {
                     rests += 1;
-                    tokio::time::sleep(RESTS[0]).await;
+                    tokio::time::sleep(SHORTEST_REST).await;
                 }
                 Err(error) => return Err(error),
             }

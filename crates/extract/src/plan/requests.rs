@@ -4,6 +4,7 @@ use crate::collect::{Collector, DayTasks, LayoutHistory, Unit};
 use crate::history::{KEPT_EVERY, Reaches};
 use crate::plan::Basis;
 use crate::plan::costs::Costs;
+use crate::prices::CALLS_PER_FEED;
 use crate::reads::{CALLS_PER_BATCH, Means, ReadMemory};
 use crate::rpc::journal::{Journal, digest_of};
 use crate::rpc::profile::Profile;
@@ -361,6 +362,10 @@ impl<'a> Collector<'a> {
         if calls > 0 {
             let basis = if is_known { Basis::Counted } else { Basis::Estimated };
             bill.add(basis, known.calls, Purpose::Snapshot, CALL, known.batches(calls, silent) as f64);
+        }
+        if day.wants_prices {
+            let of_feeds = self.run.registry.feeds(&known.chain.name).count() * CALLS_PER_FEED;
+            bill.count(known.calls, Purpose::Snapshot, CALL, known.batches(of_feeds, 0));
         }
         bill.estimate(known.calls, Purpose::Discovery, CALL, listings as f64 * known.costs.listing());
     }

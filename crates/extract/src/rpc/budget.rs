@@ -30,6 +30,13 @@ const BATCH_SHARE: f64 = 0.5;
 const SLACK_SECONDS: f64 = 0.002;
 /// Share of a month that is written down ahead of its being spent, so that a killed run forgets nothing.
 const AHEAD_SHARE: f64 = 0.001;
+/// What is left of the pace after the operator said that the key is too fast, again and again down to [`SLOWEST`].
+const SLOWER: f64 = 0.7;
+const SLOWEST: f64 = 0.1;
+/// By how much it grows back in every minute without such a word.
+const FASTER: f64 = 1.05;
+/// Such words within so short a time are one: they are about requests that were under way together.
+const ONE_WORD: Duration = Duration::from_secs(1);
 /// The limiter counts thousandths of a unit, so that half a request a second can be said.
 const THOUSANDTHS: f64 = 1_000.0;
 
@@ -152,8 +159,24 @@ pub struct Purse {
     /// Requests pay in the order in which they come. Holds the time before which nothing is sent.
     turn: tokio::sync::Mutex<()>,
     held_until: Mutex<Option<Instant>>,
+    eagerness: Mutex<Eagerness>,
     account: Mutex<Account>,
     book: tokio::sync::Mutex<Book>,
+}
+
+/// The share of the pace that is used: all of it, until the operator objects.
+#[derive(Debug, Clone, Copy)]
+struct Eagerness {
+    share: f64,
+    told_off: Option<Instant>,
+}
+
+impl Eagerness {
+    /// The share now, grown back since the operator last objected.
+    fn now(self) -> f64 {
+        let minutes = self.told_off.map_or(0.0, |at| (at.elapsed().as_secs_f64() / 60.0).floor());
+        (self.share * FASTER.powf(minutes)).min(1.0)
+    }
 }
 
 /// What a purse has spent.
@@ -224,6 +247,7 @@ impl Purse {
             clock,
             turn: tokio::sync::Mutex::default(),
             held_until: Mutex::default(),
+            eagerness: Mutex::new(Eagerness { share: 1.0, told_off: None }),
             account: Mutex::new(Account { month, day, ..Account::default() }),
             book: tokio::sync::Mutex::default(),
             tariff,
@@ -287,15 +311,47 @@ impl Purse {
                     }
                 }
             }
+            let share = self.share_of_pace();
+            if share < 1.0 {
+                // In its turn, so that those who come after wait as well. The bucket fills meanwhile, so this is all that
+                // the next one waits.
+                let longer = f64::from(*cost) / self.tariff.pace() / share;
+                tokio::time::sleep(Duration::from_secs_f64(longer)).await;
+            }
         }
         Ok(())
     }
 
-    /// Sends nothing more for so long: the operator said that this key is too fast, wherever it is used.
-    pub fn hold(&self, wait: Duration) {
+    /// Sends nothing for so long and then more slowly: the operator said that this key is too fast, wherever it is used.
+    /// The pace grows back, for the word may have been about one bad moment.
+    pub fn too_fast(&self, wait: Duration) {
+        let mut eagerness = self.eagerness.lock().unwrap_or_else(PoisonError::into_inner);
+        if eagerness.told_off.is_none_or(|at| at.elapsed() >= ONE_WORD) {
+            let share = (eagerness.now() * SLOWER).max(SLOWEST);
+            *eagerness = Eagerness { share, told_off: Some(Instant::now()) };
+        }
         let until = Instant::now() + wait;
         let mut held = self.held_until.lock().unwrap_or_else(PoisonError::into_inner);
         *held = Some(held.map_or(until, |known| known.max(until)));
+    }
+
+    /// Share of the tariff's pace that is used at present.
+    fn share_of_pace(&self) -> f64 {
+        self.eagerness.lock().unwrap_or_else(PoisonError::into_inner).now()
+    }
+
+    /// Whether a request waits for its turn to pay: then what comes late is late by our own pace.
+    pub fn is_waited_for(&self) -> bool {
+        self.turn.try_lock().is_err()
+    }
+
+    /// Whether more than so large a share of the month and of the day is left.
+    pub fn has_left(&self, share: f64) -> bool {
+        // Nothing more to pay, so the account as it is in today's periods.
+        let Ok(account) = self.account_after(0) else { return false };
+        let quotas =
+            [(self.tariff.units_per_month, account.spent), (self.tariff.units_per_day, account.spent_today)];
+        quotas.iter().all(|(of, spent)| of.is_none_or(|of| *spent as f64 <= of as f64 * (1.0 - share)))
     }
 
     fn held(&self) -> Option<Instant> {
@@ -559,9 +615,44 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_key_that_was_too_fast_waits_everywhere() {
         let purse = purse(alchemy(1e6, None));
-        purse.hold(Duration::from_secs(7));
+        purse.too_fast(Duration::from_secs(7));
         let began = Instant::now();
         purse.pay("eth_call").await.unwrap();
         assert!(began.elapsed() >= Duration::from_secs(7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pace_that_was_too_fast_is_slowed_down_once_a_moment_and_grows_back() {
+        let purse = purse(Tariff::by_requests("official", 10.0));
+        let a_hundred = async || {
+            let began = Instant::now();
+            for _ in 0..100 {
+                purse.pay("eth_call").await.unwrap();
+            }
+            began.elapsed().as_secs_f64()
+        };
+        let usual = a_hundred().await;
+        // Eight requests that were under way together were refused.
+        (0..8).for_each(|_| purse.too_fast(Duration::ZERO));
+        let slower = a_hundred().await;
+        assert!((slower / usual - 1.0 / SLOWER).abs() < 0.03, "{slower} after {usual}");
+        for _ in 0..20 {
+            tokio::time::advance(ONE_WORD).await;
+            purse.too_fast(Duration::ZERO);
+        }
+        assert!((purse.share_of_pace() - SLOWEST).abs() < 1e-9);
+        tokio::time::advance(Duration::from_secs(3_600)).await;
+        assert!((purse.share_of_pace() - 1.0).abs() < 1e-9);
+        assert!((a_hundred().await / usual - 1.0).abs() < 0.03);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_left_is_known_of_month_and_day() {
+        let purse = purse(Tariff { units_per_day: Some(1_000), ..alchemy(1e6, Some(100_000)) });
+        assert!(purse.has_left(0.99));
+        for _ in 0..13 {
+            purse.pay("eth_getLogs").await.unwrap();
+        }
+        assert!(purse.has_left(0.2) && !purse.has_left(0.25), "780 of 1,000 are spent");
     }
 }
