@@ -16,6 +16,7 @@ mod planted_key;
 mod registry;
 mod routing;
 mod same_bytes;
+mod stragglers;
 mod too_much;
 mod windows;
 
