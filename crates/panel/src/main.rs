@@ -2,7 +2,12 @@
 
 mod check_command;
 mod dictionary_command;
+mod diff_command;
+mod export_command;
+mod release_command;
+mod report_command;
 mod summary_command;
+mod written;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
@@ -21,7 +26,7 @@ Exit codes:
   0  every row of the frame is done (collected, not_deployed, retired, no_block or unsupported) in
      the run's datasets
   1  built, but some rows are missing: they are listed, and running the stages again may fill them
-     (check: a rule is broken; dictionary --check: some pages are stale)
+     (check: a rule is broken; dictionary --check: some pages are stale; diff: the panels differ)
   2  cannot run: the run file, the registry, the lake or silver is not as it must be
 
 The panel is gold/panel_daily.parquet in the run's lake, with panel_daily.csv beside it. It has one row for every \
@@ -82,6 +87,43 @@ Examples:
   panel dictionary --check docs/dictionary
   panel dictionary --run pipelines/runs/demo.toml")]
     Dictionary(dictionary_command::DictionaryArgs),
+    /// Write the panel for other programs: Stata, CSV, Parquet.
+    ///
+    /// Takes the rows of the run's CSUs and days from gold. The same gold gives the same bytes. In the Stata file a
+    /// null number is `.a` where the archive was unavailable, `.b` no block, `.f` failed, `.n` not deployed, `.p`
+    /// partial, `.r` retired, `.t` not attempted, `.u` unsupported, `.x` a price is missing, and `.` otherwise.
+    #[command(after_help = "Examples:
+  panel export --run pipelines/runs/2024-12.toml --dta panel_daily.dta
+  panel export --run pipelines/runs/2024-12.toml --csu 'aave_v3_*' --csv aave.csv --parquet aave.parquet")]
+    Export(export_command::ExportArgs),
+    /// Tell which rows and columns moved between two panels, by how much, and why.
+    ///
+    /// Rows are matched by CSU and day. Columns of lineage (release, versions, hashes) are not compared: they are the
+    /// reasons. `unexplained` is a change under the same inputs, registry, code and status.
+    #[command(after_help = "Exit codes: 0 the same values, 1 they differ, 2 they cannot be compared.
+
+Examples:
+  panel diff releases/v2024.12.0 data
+  panel diff old.parquet data/demo/lake/gold/panel_daily.parquet --tolerance 1e-9 --json")]
+    Diff(diff_command::DiffArgs),
+    /// Make a bundle that can be deposited and cited.
+    ///
+    /// Gold as Parquet, CSV and Stata with `release` set, the codebook, the registry, the rows that fail a check, the
+    /// manifests, what moved, a README after the social-science data editors' template, CITATION.cff and SHA256SUMS.
+    /// The same lake and arguments give the same bytes. Refuses when gold is not the run's whole frame, or when a
+    /// check of level error failed.
+    #[command(after_help = "Examples:
+  panel release --run pipelines/runs/2024-12.toml --release v2024.12.0 --out releases/v2024.12.0
+  panel release --run pipelines/runs/2024-12.toml --release v2024.12.1 --out releases/v2024.12.1 \\
+      --previous releases/v2024.12.0 --date 2025-01-15")]
+    Release(release_command::ReleaseArgs),
+    /// Write the state of the panel as one HTML file for a browser.
+    ///
+    /// Coverage with the reason of every gap, TVL, utilization, liquidations, price sources, failing checks, a part for
+    /// each CSU and the run's bill. The file needs no network and no other file. The same lake gives the same bytes.
+    #[command(after_help = "Examples:
+  panel report --run pipelines/runs/2024-12.toml --out report.html")]
+    Report(report_command::ReportArgs),
 }
 
 /// Which run, and what to put in place of its words.
@@ -149,6 +191,10 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Show(args) => run_show(&args),
         Command::Summary(args) => summary_command::run(&args),
         Command::Dictionary(args) => dictionary_command::run(&args),
+        Command::Export(args) => export_command::run(&args),
+        Command::Diff(args) => diff_command::run(&args),
+        Command::Release(args) => release_command::run(&args),
+        Command::Report(args) => report_command::run(&args),
     }
 }
 

@@ -3,7 +3,11 @@
 
 mod check;
 mod dictionary;
+mod diff;
+mod export;
 mod faults;
 mod panel;
 mod recomputed;
+mod release;
+mod report;
 mod small_lake;
