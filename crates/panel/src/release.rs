@@ -358,6 +358,7 @@ fn release_manifest(
         registry_sha256: manifest.registry_sha256.clone(),
         inputs: [(gold_file(crate::build::PARQUET).to_string(), sha256_hex(&gold.bytes))].into(),
         outputs: data.map(|(path, bytes)| (path.clone(), sha256_hex(bytes))).collect(),
+        ..Manifest::default()
     }
     .to_bytes()?)
 }
