@@ -13,12 +13,12 @@ stage = "$(programs)/$(1)"
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo bronze silver gold check show report dictionary record-demo fmt lint test test-anvil test-readers test-report report-assets report-images bench-rpc bench-panel check-g5 check-codebook check-deps ci
+.PHONY: help build demo bronze silver gold check show report dictionary record-demo fmt lint test fuzz test-anvil test-contracts test-readers test-report report-assets report-images bench-rpc bench-transform bench-panel check-g5 check-codebook check-deps ci
 
 help: ## this list
 	@echo 'usage: make TARGET [RUN=pipelines/runs/NAME.toml] [LAKE=directory or URL]'
 	@echo
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-15s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-15s %s\n", $$1, $$2}'
 
 build: ## the three programs
 	$(CARGO) build --package extract --package transform --package panel
@@ -66,6 +66,10 @@ lint: ## clippy, warnings are errors
 test: ## every test
 	$(CARGO) test --workspace
 
+# FUZZ_CASES is a family and reader: nine tests, so 120,000 are a million and more.
+fuzz: ## a million arbitrary answers, logs and files for every decoder and reader
+	FUZZ_CASES=$(or $(FUZZ_CASES),120000) $(CARGO) test --package protocols --test it fuzz
+
 test-anvil: ## the tests that ask a real node (needs npm)
 	$(CARGO) test --package extract --test it -- --ignored anvil
 
@@ -89,6 +93,10 @@ report-assets: ## fetch the report's chart libraries from npm again (needs npm)
 	cp target/report-assets/node_modules/@observablehq/plot/LICENSE $(vendored)/plot.LICENSE
 	cd $(vendored) && sha256sum --check SHA256SUMS
 
+test-contracts: ## every family's contracts on a local node, through extract and transform (needs npm)
+	$(CARGO) build --package extract --package transform
+	$(CARGO) test --package testkit --test it -- --ignored --nocapture contracts::
+
 # BENCH holds further arguments, such as BENCH='--days 1' for a quick look; BENCH=--help tells them all.
 bench-rpc: ## December 2024 against simulated providers: the bill, next to that of the plan's own algorithm
 	$(CARGO) bench --package extract --bench rpc -- $(BENCH)
@@ -110,7 +118,16 @@ check-codebook: build $(call python,codebook) ## gold against its data package, 
 
 bench-panel: $(call python,bench) ## 224 CSUs x 366 days: panel build against DuckDB and Polars (from PyPI) on the same silver
 	"$(call python,bench)" -m pip install --quiet --disable-pip-version-check duckdb polars pyarrow
-	$(CARGO) bench --package panel --bench panel -- --python "$(call python,bench)" $(BENCH)
+	$(CARGO) bench --package panel --bench panel -- --python "$(abspath $(call python,bench))" $(BENCH)
+
+# BENCH='--csus 8 --days 31' for a quick look; PROFILE=dev spares the release build, and measures nothing of worth.
+PROFILE ?= release
+bench-transform: ## silver of a synthetic lake of 224 CSUs x 366 days, beside DuckDB and Polars on its decode-free part
+	$(CARGO) build --profile $(PROFILE) --package transform --package testkit
+	test -x target/venv/bin/python || python3 -m venv target/venv
+	target/venv/bin/pip --quiet install duckdb polars
+	target/venv/bin/python crates/transform/benches/beside.py --scratch target/bench-transform \
+	  --programs '$(or $(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))' $(BENCH)
 
 check-deps: ## who may lean on whom
 	.ci/check-deps

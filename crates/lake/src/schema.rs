@@ -8,7 +8,10 @@ use arrow_array::builder::{
     BooleanBuilder, Date32Builder, Float64Builder, Int32Builder, Int64Builder, StringBuilder,
     TimestampMicrosecondBuilder,
 };
-use arrow_array::{ArrayRef, RecordBatch};
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, Date32Array, Float64Array, Int32Array, Int64Array, RecordBatch,
+    StringArray, TimestampMicrosecondArray,
+};
 use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -206,6 +209,12 @@ pub trait Row: Sized {
     /// # Errors
     /// [`BadCell`] for a value that no column may hold (NaN, an infinity).
     fn to_batch(rows: &[Self]) -> Result<RecordBatch, BadCell>;
+
+    /// The rows of a batch, its columns found by name. Further columns are left alone; a NaN stays one.
+    ///
+    /// # Errors
+    /// [`BadCell`] for the first column that is not there or of another type, null that may not be, or unknown word.
+    fn from_batch(batch: &RecordBatch) -> Result<Vec<Self>, BadCell>;
 }
 
 /// One part of a row's key.
@@ -250,6 +259,20 @@ pub trait Cell: Sized {
     where
         Self: 'a;
 
+    /// The value of a row of an Arrow array; `None` for a null.
+    ///
+    /// # Errors
+    /// Why the array or its value is not of this type.
+    fn at(array: &dyn Array, row: usize) -> Result<Option<Self>, String>;
+
+    /// The value of a row, of a type that says itself whether it may be null.
+    ///
+    /// # Errors
+    /// As [`Cell::at`], and for a null that may not be.
+    fn read(array: &dyn Array, row: usize) -> Result<Self, String> {
+        Self::at(array, row)?.ok_or_else(|| format!("row {row} is null"))
+    }
+
     /// The value as part of a key.
     fn key_part(&self) -> KeyPart;
 
@@ -257,8 +280,20 @@ pub trait Cell: Sized {
     fn clear(&mut self) {}
 }
 
+/// The value of a row of an array of a kind.
+fn at<A: Array + 'static, T>(
+    array: &dyn Array,
+    row: usize,
+    kind: Kind,
+    value: impl FnOnce(&A) -> T,
+) -> Result<Option<T>, String> {
+    let typed = array.as_any().downcast_ref::<A>();
+    let typed = typed.ok_or_else(|| format!("it is of type {}, not {}", array.data_type(), kind.name()))?;
+    Ok((!typed.is_null(row)).then(|| value(typed)))
+}
+
 macro_rules! cell {
-    ($type:ty, $kind:ident, $builder:expr, $value:ident => $append:expr, $key:expr) => {
+    ($type:ty, $kind:ident, $builder:expr, $value:ident => $append:expr, $key:expr, $array:ty, $cell:ident => $read:expr) => {
         impl Cell for $type {
             const KIND: Kind = Kind::$kind;
 
@@ -276,6 +311,13 @@ macro_rules! cell {
                 Ok(Arc::new(builder.finish()))
             }
 
+            fn at(array: &dyn Array, row: usize) -> Result<Option<Self>, String> {
+                at::<$array, Self>(array, row, Kind::$kind, |array| {
+                    let $cell = array.value(row);
+                    $read
+                })
+            }
+
             fn key_part(&self) -> KeyPart {
                 let $value = self;
                 $key
@@ -284,17 +326,27 @@ macro_rules! cell {
     };
 }
 
-cell!(String, Text, StringBuilder::new(), v => v, KeyPart::Text(v.clone()));
-cell!(i32, Int32, Int32Builder::new(), v => *v, KeyPart::Number(i64::from(*v)));
-cell!(i64, Int64, Int64Builder::new(), v => *v, KeyPart::Number(*v));
-cell!(bool, Boolean, BooleanBuilder::new(), v => *v, KeyPart::Number(i64::from(*v)));
-cell!(Day, Date, Date32Builder::new(), v => v.days_since_epoch(), KeyPart::Number(i64::from(v.days_since_epoch())));
+cell!(String, Text, StringBuilder::new(), v => v, KeyPart::Text(v.clone()), StringArray, v => v.to_owned());
+cell!(i32, Int32, Int32Builder::new(), v => *v, KeyPart::Number(i64::from(*v)), Int32Array, v => v);
+cell!(i64, Int64, Int64Builder::new(), v => *v, KeyPart::Number(*v), Int64Array, v => v);
+cell!(bool, Boolean, BooleanBuilder::new(), v => *v, KeyPart::Number(i64::from(*v)), BooleanArray, v => v);
+cell!(
+    Day,
+    Date,
+    Date32Builder::new(),
+    v => v.days_since_epoch(),
+    KeyPart::Number(i64::from(v.days_since_epoch())),
+    Date32Array,
+    v => Day::from_days_since_epoch(v)
+);
 cell!(
     Seconds,
     Timestamp,
     TimestampMicrosecondBuilder::new().with_timezone("UTC"),
     v => v.0.saturating_mul(1_000_000),
-    KeyPart::Number(v.0)
+    KeyPart::Number(v.0),
+    TimestampMicrosecondArray,
+    v => Seconds(v.div_euclid(1_000_000))
 );
 
 impl Cell for f64 {
@@ -309,6 +361,10 @@ impl Cell for f64 {
             builder.append_option(value.copied());
         }
         Ok(Arc::new(builder.finish()))
+    }
+
+    fn at(array: &dyn Array, row: usize) -> Result<Option<Self>, String> {
+        at::<Float64Array, Self>(array, row, Kind::Float64, |array| array.value(row))
     }
 
     fn key_part(&self) -> KeyPart {
@@ -326,6 +382,10 @@ impl<T: Cell> Cell for Option<T> {
         Self: 'a,
     {
         T::array(values.map(|value| value.and_then(Option::as_ref)))
+    }
+
+    fn at(array: &dyn Array, row: usize) -> Result<Option<Self>, String> {
+        T::at(array, row).map(Some)
     }
 
     fn key_part(&self) -> KeyPart {
@@ -350,6 +410,11 @@ macro_rules! word_cells {
                     builder.append_option(value.map(|word| word.as_str()));
                 }
                 Ok(Arc::new(builder.finish()))
+            }
+
+            fn at(array: &dyn Array, row: usize) -> Result<Option<Self>, String> {
+                let word = at::<StringArray, _>(array, row, Kind::Text, |array| array.value(row).parse::<Self>())?;
+                word.transpose().map_err(|error| error.to_string())
             }
 
             fn key_part(&self) -> KeyPart {
@@ -429,6 +494,17 @@ macro_rules! table {
                 )+];
                 let schema = std::sync::Arc::new(Self::TABLE.arrow_schema());
                 arrow_array::RecordBatch::try_new(schema, arrays).map_err(|error| bad("", error.to_string()))
+            }
+
+            fn from_batch(batch: &arrow_array::RecordBatch) -> Result<Vec<Self>, $crate::schema::BadCell> {
+                let bad = |column: &'static str, why: String| $crate::schema::BadCell { table: $name, column, why };
+                $(let $column = batch
+                    .column_by_name(stringify!($column))
+                    .ok_or_else(|| bad(stringify!($column), "it is not there".to_owned()))?;)+
+                (0..batch.num_rows())
+                    .map(|row| Ok(Self { $($column: <$type as $crate::schema::Cell>::read($column, row)
+                        .map_err(|why| bad(stringify!($column), why))?,)+ }))
+                    .collect()
             }
         }
     };

@@ -255,6 +255,10 @@ mod tests {
         assert_eq!(bytes, parquet_bytes(vec![row("a"), row("b")]).unwrap());
         let batch = read_batch(Bytes::from(bytes)).unwrap();
         assert_eq!(batch, Coverage::to_batch(&[row("a"), row("b")]).unwrap());
+        assert_eq!(Coverage::from_batch(&batch).unwrap(), [row("a"), row("b")]);
+        let lacking = batch.project(&[0, 1]).unwrap();
+        let error = Coverage::from_batch(&lacking).unwrap_err();
+        assert_eq!(error.to_string(), "table coverage, column dataset: it is not there");
     }
 
     #[test]

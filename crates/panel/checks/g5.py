@@ -13,14 +13,16 @@ import tempfile
 
 import duckdb
 
-SQL = pathlib.Path(__file__).with_suffix(".sql")
+HERE = pathlib.Path(__file__).parent
 
 
 def compare(lake):
     """How many figures of how many columns were compared, and those that differ."""
     database = duckdb.connect()
     database.execute("SET VARIABLE lake = ?", [str(lake)])
-    database.execute(SQL.read_text(encoding="utf-8"))
+    database.execute(f"CREATE TEMP VIEW key AS SELECT csu, date FROM '{lake}/gold/panel_daily.parquet'")
+    for name in ("figures.sql", "g5.sql"):
+        database.execute((HERE / name).read_text(encoding="utf-8"))
     compared = database.execute("SELECT count(*), count(DISTINCT name) FROM compared").fetchall()[0]
     wrong = database.execute(
         "SELECT csu, date, name, gold, silver FROM compared WHERE is_equal IS DISTINCT FROM true ORDER BY ALL"

@@ -171,6 +171,7 @@ pub async fn build(run: &Run, lake: &Lake, extras: Extras) -> Result<Built, Buil
         registry_sha256: run.registry.sha256().to_owned(),
         inputs: frame.inputs().clone(),
         outputs: files.iter().map(|file| (file.path.clone(), file.sha256.clone())).collect(),
+        months: Default::default(),
     }
     .to_bytes()?;
     files.push(file(MANIFEST, &manifest));

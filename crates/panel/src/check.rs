@@ -76,18 +76,24 @@ pub enum CheckError {
     Expect(#[from] ExpectError),
 }
 
-/// What a check found, before it has a number.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Lead {
-    csu: Option<String>,
-    date: Option<Day>,
-    column: Option<String>,
-    found: Option<String>,
-    expected: Option<String>,
-    why: String,
+/// One row, or one fact of a whole table, that fails a check.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Failure {
+    /// CSU.
+    pub csu: Option<String>,
+    /// Day.
+    pub date: Option<Day>,
+    /// Column.
+    pub column: Option<String>,
+    /// What gold has.
+    pub found: Option<String>,
+    /// What it should have.
+    pub expected: Option<String>,
+    /// What is wrong.
+    pub why: String,
 }
 
-impl Lead {
+impl Failure {
     /// About a whole table.
     fn new(why: impl Into<String>) -> Self {
         Self { why: why.into(), ..Self::default() }
@@ -136,7 +142,7 @@ pub(crate) struct Subject<'a> {
     expectations: Option<&'a Path>,
 }
 
-type Find = fn(&Subject<'_>) -> Result<Vec<Lead>, CheckError>;
+type Find = fn(&Subject<'_>) -> Result<Vec<Failure>, CheckError>;
 
 /// A check that needs rows of the right shape.
 struct Check {
@@ -206,24 +212,7 @@ pub struct Outcome {
     /// Where the failing rows are, in the lake.
     pub rows: Option<String>,
     /// The first failures, for people.
-    pub first: Vec<Shown>,
-}
-
-/// A failure, for people.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Shown {
-    /// CSU.
-    pub csu: Option<String>,
-    /// Day.
-    pub date: Option<Day>,
-    /// Column.
-    pub column: Option<String>,
-    /// What gold has.
-    pub found: Option<String>,
-    /// What it should have.
-    pub expected: Option<String>,
-    /// What is wrong.
-    pub why: String,
+    pub first: Vec<Failure>,
 }
 
 /// Failures of each check that are shown.
@@ -264,19 +253,14 @@ pub async fn check(run: &Run, lake: &Lake, expectations: Option<&Path>) -> Resul
         shape.extend(shape::schema(&PanelDailyAsset::TABLE, assets));
     }
     let rows = panel.num_rows();
-    let subjects = Gold::of(PanelDaily::TABLE, panel);
-    let assets = match assets {
-        Some(assets) => match Gold::of(PanelDailyAsset::TABLE, assets) {
-            Some(assets) => Some(Some(assets)),
-            None => None,
-        },
-        None => Some(None),
-    };
-    let mut found: Vec<(&Check, Option<Vec<Lead>>)> = Vec::new();
-    if let (Some(gold), Some(assets)) = (&subjects, &assets) {
+    let gold = Gold::of(PanelDaily::TABLE, panel);
+    let assets = assets.map(|assets| Gold::of(PanelDailyAsset::TABLE, assets));
+    let mut found: Vec<(&Check, Option<Vec<Failure>>)> = Vec::new();
+    if let Some(gold) = gold.filter(|_| !matches!(assets, Some(None))) {
+        let assets = assets.flatten();
         let silver = Silver::open(run, lake).await?;
         let frame = Frame::read(run, &silver, false).await?;
-        let (mut figures, mut prices) = (recount::Figures::default(), change::Prices::wanted_by(gold));
+        let (mut figures, mut prices) = (recount::Figures::default(), change::Prices::wanted_by(&gold));
         let asker = recount::Asker::of(run, &silver)?;
         for month in &silver.months {
             let month = silver.month(month).await?.decode()?;
@@ -288,7 +272,7 @@ pub async fn check(run: &Run, lake: &Lake, expectations: Option<&Path>) -> Resul
             figures: &figures,
             prices: &prices,
             frame: &frame,
-            gold,
+            gold: &gold,
             assets: assets.as_ref(),
             expectations,
         };
@@ -300,8 +284,8 @@ pub async fn check(run: &Run, lake: &Lake, expectations: Option<&Path>) -> Resul
     }
 
     let mut checks = vec![write(lake, SHAPE.0, CheckLevel::Error, SHAPE.1, Some(shape)).await?];
-    for (check, leads) in found {
-        checks.push(write(lake, check.id, check.level, check.what, leads).await?);
+    for (check, failures) in found {
+        checks.push(write(lake, check.id, check.level, check.what, failures).await?);
     }
     for path in lake.list(&checks_prefix(GOLD)).await? {
         // Of a check that is no more.
@@ -343,35 +327,27 @@ async fn write(
     check: &'static str,
     level: CheckLevel,
     what: &'static str,
-    leads: Option<Vec<Lead>>,
+    failures: Option<Vec<Failure>>,
 ) -> Result<Outcome, CheckError> {
     let path = check_rows(GOLD, check);
-    let Some(leads) = leads else {
+    let Some(failures) = failures else {
         // Rows of an earlier gold say nothing of this one.
         lake.delete(&path).await?;
         return Ok(Outcome { check, level, what, failures: None, rows: None, first: Vec::new() });
     };
-    let finding = |(number, lead): (i32, &Lead)| Finding {
+    let finding = |(number, failure): (i32, &Failure)| Finding {
         check: check.to_owned(),
         number,
         level,
-        csu: lead.csu.clone(),
-        date: lead.date,
-        column: lead.column.clone(),
-        found: lead.found.clone(),
-        expected: lead.expected.clone(),
-        why: lead.why.clone(),
+        csu: failure.csu.clone(),
+        date: failure.date,
+        column: failure.column.clone(),
+        found: failure.found.clone(),
+        expected: failure.expected.clone(),
+        why: failure.why.clone(),
     };
-    let findings = (1..).zip(&leads).map(finding).collect();
+    let findings = (1..).zip(&failures).map(finding).collect();
     lake.replace(&path, parquet_bytes::<Finding>(findings)?).await?;
-    let shown = |lead: &Lead| Shown {
-        csu: lead.csu.clone(),
-        date: lead.date,
-        column: lead.column.clone(),
-        found: lead.found.clone(),
-        expected: lead.expected.clone(),
-        why: lead.why.clone(),
-    };
-    let first = leads.iter().take(SHOWN).map(shown).collect();
-    Ok(Outcome { check, level, what, failures: Some(leads.len()), rows: Some(path.to_string()), first })
+    let first = failures.iter().take(SHOWN).cloned().collect();
+    Ok(Outcome { check, level, what, failures: Some(failures.len()), rows: Some(path.to_string()), first })
 }

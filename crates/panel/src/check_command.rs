@@ -6,7 +6,7 @@ use clap::Args;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use lake::status::CheckLevel;
-use panel::check::{Outcome, Report, Shown, bless, check};
+use panel::check::{Failure, Outcome, Report, bless, check};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -71,7 +71,7 @@ fn table(report: &Report) -> Table {
 /// The first failures of a check, and where all of them are.
 fn lines(report: &Report, outcome: &Outcome) -> Vec<String> {
     let mut lines: Vec<String> =
-        outcome.first.iter().map(|shown| format!("{}: {}", outcome.check, line(shown))).collect();
+        outcome.first.iter().map(|failure| format!("{}: {}", outcome.check, line(failure))).collect();
     let more = outcome.failures.unwrap_or_default() - outcome.first.len();
     if let Some(rows) = outcome.rows.as_ref().filter(|_| !lines.is_empty()) {
         let more = if more > 0 { format!("and {more} more, ") } else { String::new() };
@@ -80,16 +80,16 @@ fn lines(report: &Report, outcome: &Outcome) -> Vec<String> {
     lines
 }
 
-fn line(shown: &Shown) -> String {
-    let place = [shown.csu.clone(), shown.date.map(|date| date.to_string()), shown.column.clone()];
+fn line(failure: &Failure) -> String {
+    let place = [failure.csu.clone(), failure.date.map(|date| date.to_string()), failure.column.clone()];
     let mut line = place.into_iter().flatten().collect::<Vec<_>>().join(" ");
     if !line.is_empty() {
         line.push_str(": ");
     }
-    line.push_str(&shown.why);
-    if shown.found.is_some() || shown.expected.is_some() {
+    line.push_str(&failure.why);
+    if failure.found.is_some() || failure.expected.is_some() {
         let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "null".to_owned());
-        line.push_str(&format!(" (is {}, expected {})", text(&shown.found), text(&shown.expected)));
+        line.push_str(&format!(" (is {}, expected {})", text(&failure.found), text(&failure.expected)));
     }
     line
 }

@@ -6,6 +6,7 @@
 
 use crate::stocks::{in_left_order, words};
 use crate::sums::{CSU_DAY, CsuDay, Runs, Shares, csu_days, flags, floats, in_order, texts};
+use lake::status::PriceSource;
 use polars::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,6 +39,8 @@ pub(crate) struct Flows {
     pub(crate) n_priced: i32,
     /// Debt repaid by liquidator.
     pub(crate) by_liquidator: Shares,
+    /// Whether a price is an off-chain one, fetched later.
+    pub(crate) has_fills: bool,
     /// Remarks on the legs.
     pub(crate) remarks: BTreeSet<String>,
 }
@@ -54,6 +57,7 @@ pub(crate) fn flows(legs: &DataFrame) -> PolarsResult<BTreeMap<CsuDay, Flows>> {
     let is_liquidation = flags(legs, "is_liquidation")?;
     let lacks_a_side = flags(legs, "lacks_a_side")?;
     let n_unpriced = days.counts(&flags(legs, "is_unpriced")?);
+    let filled = days.counts(&flags(legs, "is_filled")?);
     let debts = floats(legs, "debt_usd")?;
     let debt = days.sums(&debts);
     let collateral = days.sums(&floats(legs, "coll_usd")?);
@@ -93,6 +97,7 @@ pub(crate) fn flows(legs: &DataFrame) -> PolarsResult<BTreeMap<CsuDay, Flows>> {
             largest: singles.values().map(|single| single.debt).reduce(f64::max),
             n_priced: singles.values().fold(0, |n, single| n + i32::from(!single.lacks_a_side)),
             by_liquidator: Shares::of(by_liquidator.into_values()),
+            has_fills: filled[at] > 0,
             remarks: words(remarks.get(run).unwrap_or_default()),
         };
         flows.insert(*csu_day, of);
@@ -134,6 +139,7 @@ fn singles<'a>(
 pub(crate) fn legs(liquidation: LazyFrame, csus: LazyFrame) -> PolarsResult<DataFrame> {
     let has = |name: &str| col(name).is_not_null();
     let unpriced = |raw: &str, usd: &str| has(raw).and(col(usd).is_null());
+    let is_filled = |source: &str| col(source).eq_missing(lit(PriceSource::OffChain.as_str()));
     let only_bad_debt = has("bad_debt_raw").and(has("coll_raw").not()).and(has("coll_usd").not());
     let rows = liquidation
         .join(
@@ -149,6 +155,7 @@ pub(crate) fn legs(liquidation: LazyFrame, csus: LazyFrame) -> PolarsResult<Data
                 .or(unpriced("bad_debt_raw", "bad_debt_usd"))
                 .alias("is_unpriced"),
             unpriced("debt_raw", "debt_usd").or(unpriced("coll_raw", "coll_usd")).alias("lacks_a_side"),
+            is_filled("debt_price_source").or(is_filled("coll_price_source")).alias("is_filled"),
         ])
         .collect()?;
     in_order(rows, &LEG_ORDER)

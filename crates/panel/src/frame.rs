@@ -67,15 +67,17 @@ pub enum FrameError {
 pub struct Frame<'a> {
     pub(crate) run: &'a Run,
     pub(crate) known: Known,
+    windows: Vec<DayWindow>,
 }
 
 impl<'a> Frame<'a> {
-    /// Reads silver. `with_assets` adds up the classes of assets, too, for [`Frame::assets`].
+    /// Reads silver. `with_assets` adds up the classes of assets, too, for [`crate::asset::assets`].
     ///
     /// # Errors
     /// [`FrameError`].
     pub async fn read(run: &'a Run, silver: &Silver, with_assets: bool) -> Result<Self, FrameError> {
-        Ok(Self { run, known: Known::read(run, silver, with_assets).await? })
+        let windows = run.days.days().map(|day| run.zone.window(day)).collect::<Result<_, _>>()?;
+        Ok(Self { run, known: Known::read(run, silver, with_assets).await?, windows })
     }
 
     /// The CSUs of the run with their places, in order of id.
@@ -92,8 +94,8 @@ impl<'a> Frame<'a> {
             why: format!("the registry has no chain `{}`", csu.chain),
         })?;
         let never = never(csu);
-        let rows = self.run.days.days().map(|day| {
-            let mut row = self.known.row(self.run, csu_at, csu, chain, self.run.zone.window(day)?)?;
+        let rows = self.windows.iter().map(|window| {
+            let mut row = self.known.row(self.run, csu_at, csu, chain, *window)?;
             for column in &never {
                 row.clear(column);
             }
@@ -181,7 +183,7 @@ impl Known {
             return Err(FrameError::Contradiction { why });
         }
 
-        let listing = self.bronze_of(csu, date, &key, of_chain.and_then(|day| day.sha256.as_deref()));
+        let listing = self.bronze_of(csu, date, &key);
         let block_ts = of_chain.and_then(|day| day.last_block_ts);
         let sizes = stocks;
         let totals = stocks.map(Totals::of).unwrap_or_default();
@@ -267,16 +269,20 @@ impl Known {
         })
     }
 
-    /// The bronze objects that a row stands on, with their digests: the day's blocks, the snapshot and the logs.
-    fn bronze_of<'k>(
-        &'k self,
-        csu: &Csu,
-        date: Day,
-        key: &CsuDay,
-        blocks: Option<&'k str>,
-    ) -> Vec<(String, &'k str)> {
-        let path = BronzeKey::Blocks { chain: csu.chain.clone(), date };
-        let mut listing: Vec<_> = blocks.map(|sha256| (path.to_string(), sha256)).into_iter().collect();
+    /// The bronze objects that a row stands on, with their digests: the day's blocks, the snapshot and the logs, the price
+    /// book of the chain, and off-chain prices where one was used.
+    fn bronze_of<'k>(&'k self, csu: &Csu, date: Day, key: &CsuDay) -> Vec<(String, &'k str)> {
+        let mut listing = Vec::new();
+        let of_chain = (csu.chain.clone(), key.1);
+        if let Some(sha256) = self.days.get(&of_chain).and_then(|day| day.sha256.as_deref()) {
+            let path = BronzeKey::Blocks { chain: csu.chain.clone(), date };
+            listing.push((path.to_string(), sha256));
+        }
+        let book = self.books.get(&of_chain);
+        let has_fills = self.stocks.get(key).is_some_and(|of| of.has_fills)
+            || self.flows.get(key).is_some_and(|of| of.has_fills);
+        let fills = self.fills.get(&key.1).filter(|_| has_fills).into_iter().flatten();
+        listing.extend(book.into_iter().chain(fills).map(|(path, sha256)| (path.clone(), sha256.as_str())));
         for dataset in Dataset::ALL {
             let sha256 = self.coverage.get(&(*key, *dataset)).and_then(|covered| covered.sha256.as_deref());
             listing.extend(sha256.map(|sha256| (BronzeKey::of(*dataset, &csu.id, date).to_string(), sha256)));

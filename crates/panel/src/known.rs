@@ -7,6 +7,7 @@ use crate::stocks::{RESERVE_KEY, Stocks, reserves, stocks};
 use crate::sums::{Cells, CsuDay, Runs, in_order};
 use futures::{StreamExt, TryStreamExt, stream};
 use lake::day::Day;
+use lake::path::BronzeKey;
 use lake::run::Run;
 use lake::schema::Row;
 use lake::schema::silver::{CsuRow, DayBlock, Liquidation, ReserveDay};
@@ -29,6 +30,10 @@ pub(crate) struct Known {
     pub(crate) rejects: BTreeMap<CsuDay, i64>,
     pub(crate) coverage: BTreeMap<(CsuDay, Dataset), Covered>,
     pub(crate) days: BTreeMap<(String, i32), ChainDay>,
+    /// Path and sha256 of the price books, by chain and day.
+    pub(crate) books: BTreeMap<(String, i32), (String, String)>,
+    /// Path and sha256 of the off-chain prices of a day.
+    pub(crate) fills: BTreeMap<i32, Vec<(String, String)>>,
     /// By CSU; `None` for one that silver's `csu` table does not have.
     pub(crate) abilities: Vec<Option<Abilities>>,
     /// Path and sha256 of every file read.
@@ -106,10 +111,27 @@ impl Known {
             })
             .buffered(MONTHS_IN_FLIGHT);
         let mut known = Self { abilities, inputs: silver.inputs.clone(), ..Self::default() };
+        known.note_prices(silver);
         while let Some(month) = months.try_next().await? {
             known.add(month);
         }
         Ok(known)
+    }
+
+    /// The bronze objects with prices that several CSUs share. Silver's tables do not name them by row, its manifest does.
+    fn note_prices(&mut self, silver: &Silver) {
+        for (path, sha256) in &silver.bronze {
+            let object = || (path.clone(), sha256.clone());
+            match BronzeKey::parse(&object_store::path::Path::from(path.as_str())) {
+                Some(BronzeKey::Prices { chain, date }) => {
+                    self.books.insert((chain, date.days_since_epoch()), object());
+                }
+                Some(BronzeKey::Fill { date, .. }) => {
+                    self.fills.entry(date.days_since_epoch()).or_default().push(object());
+                }
+                _ => {}
+            }
+        }
     }
 
     /// Takes in another month, which shares no CSU-day with those before it.
@@ -148,6 +170,8 @@ impl Setting {
             rejects: self.rejects(month)?,
             coverage: self.coverage(month)?,
             days: days(month)?,
+            books: BTreeMap::new(),
+            fills: BTreeMap::new(),
             abilities: Vec::new(),
             inputs: month.inputs.clone(),
         })

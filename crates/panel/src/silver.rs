@@ -100,6 +100,8 @@ pub struct Silver {
     pub token: DataFrame,
     /// Path and sha256 of the tables above.
     pub inputs: BTreeMap<String, String>,
+    /// Path and sha256 of every bronze object that silver was made from, as its manifest lists them.
+    pub bronze: BTreeMap<String, String>,
     /// Months of the run that silver has.
     pub months: Vec<String>,
     /// Months of the run that silver does not have.
@@ -173,6 +175,8 @@ const LIQUIDATION: &[&str] = &[
     "coll_usd",
     "bad_debt_raw",
     "bad_debt_usd",
+    "debt_price_source",
+    "coll_price_source",
     "flags",
 ];
 const REJECT: &[&str] = &["csu", "date"];
@@ -246,7 +250,16 @@ impl Silver {
         let (Some(token), Some(csu)) = (whole.pop(), whole.pop()) else {
             return Err(incomplete(&silver_whole(CsuRow::TABLE.name)));
         };
-        Ok(Self { lake: lake.clone(), listed, csu, token, inputs, months: present, months_without: without })
+        Ok(Self {
+            lake: lake.clone(),
+            listed,
+            csu,
+            token,
+            inputs,
+            bronze: manifest.inputs,
+            months: present,
+            months_without: without,
+        })
     }
 
     /// The files of one of [`Silver::months`].

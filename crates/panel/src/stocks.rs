@@ -67,6 +67,8 @@ pub(crate) struct Stocks {
     pub(crate) supply_tokens: Shares,
     /// `borrowed` by token.
     pub(crate) borrow_tokens: Shares,
+    /// Whether a price is an off-chain one, fetched later.
+    pub(crate) has_fills: bool,
     /// Remarks on the reserves.
     pub(crate) remarks: BTreeSet<String>,
 }
@@ -127,6 +129,7 @@ pub(crate) fn stocks(rows: &DataFrame) -> PolarsResult<BTreeMap<CsuDay, Stocks>>
     let backing_bonus = unless("no_bonus", "backing_bonus")?;
     let (by_protocol, by_chainlink) = (amounts("by_protocol")?, amounts("by_chainlink")?);
     let by_other = amounts("by_other")?;
+    let filled = count("is_filled")?;
 
     let ages: Vec<Option<i64>> = rows.column("used_price_age_s")?.i64()?.iter().collect();
     let tokens = texts(rows, "token")?;
@@ -168,6 +171,7 @@ pub(crate) fn stocks(rows: &DataFrame) -> PolarsResult<BTreeMap<CsuDay, Stocks>>
             max_price_age_s: ages.get(run.clone()).unwrap_or_default().iter().copied().flatten().max(),
             supply_tokens: shares(&supplied),
             borrow_tokens: shares(&borrowed),
+            has_fills: filled[at] > 0,
             remarks: words(remarks.get(run).unwrap_or_default()),
         };
         stocks.insert(*csu_day, of);
@@ -272,6 +276,7 @@ pub(crate) fn reserves(
                 .then(lit(NULL))
                 .otherwise(col("supplied_usd"))
                 .alias("by_other"),
+            is_source(PriceSource::OffChain).alias("is_filled"),
             col("is_funded").and(no("available_usd")).alias("no_available"),
             col("is_funded").and(no("reserves_usd")).alias("no_reserves"),
             col("reserves_usd").is_not_null().alias("reserves_known"),

@@ -19,8 +19,8 @@
 
 use crate::answers::{Answers, Call, Missing, keep};
 use crate::family::{
-    BadDebt, BlockPace, Discovery, DiscoveryError, Family, Gives, Layout, LayoutDrift, Leg, LogReading,
-    Market, PriceAnswer, Quote, ReserveFigures, Snapshot, TokenAnswer, Witness,
+    At, BadDebt, BlockPace, DayStart, Discovery, DiscoveryError, Family, Gives, Layout, LayoutDrift, Leg,
+    LogReading, Market, PriceAnswer, Quote, ReserveFigures, Snapshot, TokenAnswer, Witness,
 };
 use crate::token::{self, IErc20, item};
 use alloy_sol_types::{SolEvent, sol};
@@ -289,16 +289,17 @@ impl Family for AaveV3 {
     /// `lastUpdateTimestamp` is set in `updateState` alone, and whoever calls it emits `ReserveDataUpdated` in the same
     /// transaction, or `LiquidationCall` (from 3.6 a liquidation paid in aTokens touches its collateral without new rates):
     /// read in aave-v3-core HEAD and aave-v3-origin v3.3.0, v3.6.0 and HEAD, every caller in `libraries/logic` and `pool`.
-    fn witness(&self, _csu: &Csu, reads: &ReadsAtBlock, since: u64) -> Option<Witness> {
+    fn witness(&self, _csu: &Csu, reads: &ReadsAtBlock, since: DayStart) -> Option<Witness> {
         let answers = Answers::new(&reads.calls);
         let pool = answers.contract(key::LIST, "")?;
         let touched = reserves_list(&answers).ok()?.into_iter().filter_map(|asset| {
             let data = reserve_data(&answers, &item(asset)).ok()?;
             u64::try_from(data.lastUpdateTimestamp).ok()
         });
-        let timestamp = touched.filter(|time| (since..=reads.block.timestamp).contains(time)).min()?;
+        let of_day = since.timestamp..=reads.block.timestamp;
+        let timestamp = touched.filter(|time| of_day.contains(time)).min()?;
         let topics = [IPool::ReserveDataUpdated::SIGNATURE_HASH, IPool::LiquidationCall::SIGNATURE_HASH];
-        Some(Witness { timestamp, filter: LogFilter::new([pool], topics) })
+        Some(Witness { at: At::Time(timestamp), filter: LogFilter::new([pool], topics) })
     }
 
     fn read_snapshot(

@@ -24,8 +24,8 @@ mod figures;
 
 use crate::answers::{Answers, Call, Missing};
 use crate::family::{
-    BadDebt, BlockPace, ColumnLimit, Discovery, DiscoveryError, Extent, Family, Gives, Layout, LayoutDrift,
-    Leg, LogReading, Market, PriceAnswer, Snapshot, TokenAnswer, Witness,
+    At, BadDebt, BlockPace, ColumnLimit, DayStart, Discovery, DiscoveryError, Extent, Family, Gives, Layout,
+    LayoutDrift, Leg, LogReading, Market, PriceAnswer, Snapshot, TokenAnswer, Witness,
 };
 use crate::token::{self, IErc20, item};
 use alloy_sol_types::{SolEvent, sol};
@@ -388,17 +388,18 @@ impl Family for Cap {
     /// `liquidationStart` is set in `openLiquidation` alone, to the time of the block and with a log (LiquidationLogic.sol,
     /// every commit since 2025-01); it is 0 again once the window is closed. So there is a witness on few days, but on those
     /// that may hold a liquidation.
-    fn witness(&self, csu: &Csu, reads: &ReadsAtBlock, since: u64) -> Option<Witness> {
+    fn witness(&self, csu: &Csu, reads: &ReadsAtBlock, since: DayStart) -> Option<Witness> {
         let answers = Answers::new(&reads.calls);
         let lender = csu.contracts.get(part::LENDER).copied()?;
         let opened = answers.items(key::START).into_iter().filter_map(|agent| {
             let start = answers.value::<ICapLender::liquidationStartCall>(key::START, agent).ok()?;
             u64::try_from(start).ok()
         });
-        let timestamp = opened.filter(|time| (since..=reads.block.timestamp).contains(time)).min()?;
+        let timestamp =
+            opened.filter(|time| (since.timestamp..=reads.block.timestamp).contains(time)).min()?;
         let topics =
             [ICapLender::OpenLiquidation::SIGNATURE_HASH, ICapLender::InitiateLiquidation::SIGNATURE_HASH];
-        Some(Witness { timestamp, filter: LogFilter::new([lender], topics) })
+        Some(Witness { at: At::Time(timestamp), filter: LogFilter::new([lender], topics) })
     }
 
     fn read_snapshot(

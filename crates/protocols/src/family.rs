@@ -73,9 +73,9 @@ pub trait Family: Send + Sync {
     fn filter(&self, csu: &Csu, layouts: &[&Layout]) -> LogFilter;
 
     /// A log of this day that must exist, as the contracts' own state in a snapshot says: the earliest one at or after
-    /// `since` (Unix seconds). An endpoint that does not have it does not hold the day's logs, and its empty answers mean
-    /// nothing. `None` when the state tells of none.
-    fn witness(&self, csu: &Csu, reads: &ReadsAtBlock, since: u64) -> Option<Witness>;
+    /// `since`. An endpoint that does not have it does not hold the day's logs, and its empty answers mean nothing. `None`
+    /// when the state tells of none.
+    fn witness(&self, csu: &Csu, reads: &ReadsAtBlock, since: DayStart) -> Option<Witness>;
 
     /// What a snapshot says. `pace` is that of the snapshot's day, for rates that contracts give per block.
     ///
@@ -200,13 +200,39 @@ pub struct LayoutDrift {
     pub what: String,
 }
 
+/// Where a day begins, by both clocks that contracts go by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DayStart {
+    /// First block of the day.
+    pub block: u64,
+    /// First second of the day, Unix.
+    pub timestamp: u64,
+}
+
+/// For tests of families that go by the time.
+#[cfg(test)]
+impl From<u64> for DayStart {
+    fn from(timestamp: u64) -> Self {
+        Self { block: 0, timestamp }
+    }
+}
+
 /// A log that must exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Witness {
-    /// Time of its block, Unix seconds.
-    pub timestamp: u64,
-    /// A filter that at least one log of that time matches.
+    /// Its block.
+    pub at: At,
+    /// A filter that at least one log there matches.
     pub filter: LogFilter,
+}
+
+/// A block, by the clock of the contract that remembers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum At {
+    /// The blocks of a second, Unix.
+    Time(u64),
+    /// The block of a number.
+    Block(u64),
 }
 
 /// How fast a chain made blocks on a day: what turns a rate per block into one per year.

@@ -24,8 +24,8 @@ mod exchange_prices;
 
 use crate::answers::{Answers, Call, Missing, keep};
 use crate::family::{
-    BadDebt, BlockPace, ColumnLimit, Discovery, DiscoveryError, Extent, Family, Gives, Layout, LayoutDrift,
-    Leg, LogReading, Market, PriceAnswer, ReserveFigures, Snapshot, TokenAnswer, Witness,
+    At, BadDebt, BlockPace, ColumnLimit, DayStart, Discovery, DiscoveryError, Extent, Family, Gives, Layout,
+    LayoutDrift, Leg, LogReading, Market, PriceAnswer, ReserveFigures, Snapshot, TokenAnswer, Witness,
 };
 use crate::multicall;
 use crate::token::{self, IErc20, item};
@@ -258,18 +258,19 @@ impl Family for Fluid {
     /// `_updateExchangePrices` and `_updateExchangePricesAndRates`, which emit `LogUpdateExchangePrices`; `updateTokenConfigs`
     /// calls the latter (contracts/liquidity/userModule/main.sol, adminModule/main.sol: every writer of
     /// `_exchangePricesAndConfig`).
-    fn witness(&self, csu: &Csu, reads: &ReadsAtBlock, since: u64) -> Option<Witness> {
+    fn witness(&self, csu: &Csu, reads: &ReadsAtBlock, since: DayStart) -> Option<Witness> {
         let answers = Answers::new(&reads.calls);
         let touched = tokens_read(reads).into_iter().filter_map(|token| {
             let word = word(&answers, key::PRICES, &item(token)).ok()?;
             Config::new(word).map(|config| config.updated_at())
         });
-        let timestamp = touched.filter(|time| (since..=reads.block.timestamp).contains(time)).min()?;
+        let of_day = since.timestamp..=reads.block.timestamp;
+        let timestamp = touched.filter(|time| of_day.contains(time)).min()?;
         let topics = [
             IFluidLiquidity::LogOperate::SIGNATURE_HASH,
             IFluidLiquidity::LogUpdateExchangePrices::SIGNATURE_HASH,
         ];
-        Some(Witness { timestamp, filter: LogFilter::new([csu.entry], topics) })
+        Some(Witness { at: At::Time(timestamp), filter: LogFilter::new([csu.entry], topics) })
     }
 
     fn read_snapshot(

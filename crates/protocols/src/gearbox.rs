@@ -25,8 +25,8 @@ mod liquidations;
 
 use crate::answers::{Answers, Call};
 use crate::family::{
-    BadDebt, BlockPace, ColumnLimit, Discovery, DiscoveryError, Extent, Family, Gives, Layout, LayoutDrift,
-    LogReading, PriceAnswer, Snapshot, TokenAnswer, Witness,
+    At, BadDebt, BlockPace, ColumnLimit, DayStart, Discovery, DiscoveryError, Extent, Family, Gives, Layout,
+    LayoutDrift, LogReading, PriceAnswer, Snapshot, TokenAnswer, Witness,
 };
 use crate::token::{self, item};
 use alloy_sol_types::{SolEvent, sol};
@@ -305,7 +305,7 @@ impl Family for Gearbox {
     /// `lastBaseInterestUpdate` is set where a pool is made and in `_updateBaseInterest`, and whoever calls that emits one of
     /// these in the same transaction: read in PoolV3.sol of archive/v3.0.x and of HEAD, every caller. Older pools are no
     /// witness: they keep the time under another name.
-    fn witness(&self, _csu: &Csu, reads: &ReadsAtBlock, since: u64) -> Option<Witness> {
+    fn witness(&self, _csu: &Csu, reads: &ReadsAtBlock, since: DayStart) -> Option<Witness> {
         let answers = Answers::new(&reads.calls);
         let touched = reads.calls.iter().filter(|call| call.key == key::LAST_UPDATE).filter_map(|call| {
             let time =
@@ -313,7 +313,7 @@ impl Family for Gearbox {
             Some((u64::try_from(time).ok()?, call.to))
         });
         let (timestamp, pool) =
-            touched.filter(|(time, _)| (since..=reads.block.timestamp).contains(time)).min()?;
+            touched.filter(|(time, _)| (since.timestamp..=reads.block.timestamp).contains(time)).min()?;
         let topics: [B256; 5] = [
             IPool::Deposit::SIGNATURE_HASH,
             IPool::Withdraw::SIGNATURE_HASH,
@@ -321,7 +321,7 @@ impl Family for Gearbox {
             IPool::Repay::SIGNATURE_HASH,
             IPool::SetInterestRateModel::SIGNATURE_HASH,
         ];
-        Some(Witness { timestamp, filter: LogFilter::new([pool], topics) })
+        Some(Witness { at: At::Time(timestamp), filter: LogFilter::new([pool], topics) })
     }
 
     fn read_snapshot(

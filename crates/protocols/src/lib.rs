@@ -7,25 +7,27 @@
 pub mod aave_v3;
 pub mod answers;
 pub mod cap;
-pub mod chainlink;
+pub mod compound_v2;
 pub mod compound_v3;
 pub mod family;
 pub mod fluid;
 pub mod gearbox;
 pub mod morpho_blue;
 pub mod multicall;
+pub mod oracle;
 pub mod token;
 
 pub use answers::{Answers, Call, Missing};
 pub use family::{
-    BadDebt, BlockPace, ColumnLimit, Discovery, DiscoveryError, Extent, Family, Gives, Layout, LayoutDrift,
-    Leg, LogReading, Market, PriceAnswer, Quote, ReserveFigures, Snapshot, TokenAnswer, Witness,
+    At, BadDebt, BlockPace, ColumnLimit, DayStart, Discovery, DiscoveryError, Extent, Family, Gives, Layout,
+    LayoutDrift, Leg, LogReading, Market, PriceAnswer, Quote, ReserveFigures, Snapshot, TokenAnswer, Witness,
 };
 
 /// Every family that can be read, in order of name.
 pub const FAMILIES: &[&dyn Family] = &[
     &aave_v3::AaveV3,
     &cap::Cap,
+    &compound_v2::CompoundV2,
     &compound_v3::CompoundV3,
     &fluid::Fluid,
     &gearbox::Gearbox,

@@ -31,8 +31,8 @@ mod figures;
 
 use crate::answers::{Answers, Call, Missing};
 use crate::family::{
-    BadDebt, BlockPace, ColumnLimit, Discovery, DiscoveryError, Extent, Family, Gives, Layout, LayoutDrift,
-    Leg, LogReading, Market, PriceAnswer, Snapshot, TokenAnswer, Witness,
+    At, BadDebt, BlockPace, ColumnLimit, DayStart, Discovery, DiscoveryError, Extent, Family, Gives, Layout,
+    LayoutDrift, Leg, LogReading, Market, PriceAnswer, Snapshot, TokenAnswer, Witness,
 };
 use crate::token::{self, IErc20, item};
 use alloy_primitives::keccak256;
@@ -301,7 +301,7 @@ impl Family for MorphoBlue {
     /// `AccrueInterest` where the market has a rate model: read in Morpho.sol v1.0.0 and HEAD, in Moolah.sol moolah-1.0,
     /// moolah-audit-1.6 and HEAD. A market without a rate model is no witness: its accrual says nothing. Nor is a market
     /// that was touched at the snapshot's very time: the accruals of the batch bear that time, too.
-    fn witness(&self, _csu: &Csu, reads: &ReadsAtBlock, since: u64) -> Option<Witness> {
+    fn witness(&self, _csu: &Csu, reads: &ReadsAtBlock, since: DayStart) -> Option<Witness> {
         let answers = Answers::new(&reads.calls);
         let morpho = root(&answers).ok()?;
         let touched = figures::listed(&reads.calls).filter_map(|(id, params)| {
@@ -309,9 +309,10 @@ impl Family for MorphoBlue {
             let state = answers.value::<IMorpho::marketCall>(key::MARKET, id).ok();
             state.filter(|_| has_rate_model).and_then(|state| u64::try_from(state.lastUpdate).ok())
         });
-        let timestamp = touched.filter(|time| (since..reads.block.timestamp).contains(time)).min()?;
+        let timestamp =
+            touched.filter(|time| (since.timestamp..reads.block.timestamp).contains(time)).min()?;
         let topics = [IMorpho::AccrueInterest::SIGNATURE_HASH, IMorpho::CreateMarket::SIGNATURE_HASH];
-        Some(Witness { timestamp, filter: LogFilter::new([morpho], topics) })
+        Some(Witness { at: At::Time(timestamp), filter: LogFilter::new([morpho], topics) })
     }
 
     fn read_snapshot(

@@ -24,10 +24,19 @@ use tokio::time::Instant;
 const QUOTA_SHARE: f64 = 0.9;
 /// Share of the allowed rate that is used where whole requests do not fill it exactly.
 const RATE_SHARE: f64 = 0.96;
-/// Late wake-ups that the bucket makes good.
+/// Share of a second's units that one JSON-RPC batch may take.
+const BATCH_SHARE: f64 = 0.5;
+/// Late wake-ups that the bucket makes good, where the operator's holds more than one request.
 const SLACK_SECONDS: f64 = 0.002;
 /// Share of a month that is written down ahead of its being spent, so that a killed run forgets nothing.
 const AHEAD_SHARE: f64 = 0.001;
+/// What is left of the pace after the operator said that the key is too fast, again and again down to [`SLOWEST`].
+const SLOWER: f64 = 0.7;
+const SLOWEST: f64 = 0.1;
+/// By how much it grows back in every minute without such a word.
+const FASTER: f64 = 1.05;
+/// Such words within so short a time are one: they are about requests that were under way together.
+const ONE_WORD: Duration = Duration::from_secs(1);
 /// The limiter counts thousandths of a unit, so that half a request a second can be said.
 const THOUSANDTHS: f64 = 1_000.0;
 
@@ -52,6 +61,9 @@ pub struct Tariff {
     pub cost: BTreeMap<String, u32>,
     /// Units of every other method.
     pub other: u32,
+    /// Units of a JSON-RPC batch, beside those of its members.
+    #[serde(default)]
+    pub batch: u32,
     /// Where this is stated.
     pub source: String,
 }
@@ -67,6 +79,7 @@ impl Tariff {
             units_per_day: None,
             cost: BTreeMap::new(),
             other: 1,
+            batch: 0,
             source: String::new(),
         }
     }
@@ -92,7 +105,7 @@ impl Tariff {
     }
 
     fn dearest(&self) -> u32 {
-        self.cost.values().copied().chain([self.other, 1]).max().unwrap_or(1)
+        self.cost.values().copied().chain([self.other, self.batch, 1]).max().unwrap_or(1)
     }
 
     /// Units a second at which requests are sent: as many whole requests of the dearest kind as the rate holds, so that no
@@ -101,6 +114,16 @@ impl Tariff {
         let dearest = f64::from(self.dearest());
         let whole = (self.units_per_second / dearest).floor() * dearest;
         whole.max(self.units_per_second * RATE_SHARE) * 0.9999
+    }
+
+    /// Requests of the method in one JSON-RPC batch that the operator lets in at once beside what else is under way: a batch
+    /// of more than a second's units would be refused for ever.
+    pub fn most_members(&self, method: &str) -> usize {
+        let room = self.units_per_second * BATCH_SHARE - f64::from(self.batch);
+        match self.cost(method) {
+            0 => usize::MAX,
+            cost => ((room / f64::from(cost)) as usize).max(1),
+        }
     }
 
     /// Seconds of the pace that one request takes: what units of different operators are compared by.
@@ -136,8 +159,24 @@ pub struct Purse {
     /// Requests pay in the order in which they come. Holds the time before which nothing is sent.
     turn: tokio::sync::Mutex<()>,
     held_until: Mutex<Option<Instant>>,
+    eagerness: Mutex<Eagerness>,
     account: Mutex<Account>,
     book: tokio::sync::Mutex<Book>,
+}
+
+/// The share of the pace that is used: all of it, until the operator objects.
+#[derive(Debug, Clone, Copy)]
+struct Eagerness {
+    share: f64,
+    told_off: Option<Instant>,
+}
+
+impl Eagerness {
+    /// The share now, grown back since the operator last objected.
+    fn now(self) -> f64 {
+        let minutes = self.told_off.map_or(0.0, |at| (at.elapsed().as_secs_f64() / 60.0).floor());
+        (self.share * FASTER.powf(minutes)).min(1.0)
+    }
 }
 
 /// What a purse has spent.
@@ -152,11 +191,35 @@ struct Account {
     spent_today: u64,
 }
 
-/// Where the account is kept, and up to which sum it is written down.
+impl Account {
+    /// Takes in what others have written into the book since it was seen last: runs at the same time share a key's month,
+    /// not its second.
+    fn take_in(&mut self, now: &Self, seen: &Self) {
+        let since = |is_same: bool, now: u64, seen: u64| now.saturating_sub(if is_same { seen } else { 0 });
+        if now.month == self.month {
+            self.spent += since(now.month == seen.month, now.spent, seen.spent);
+        }
+        if now.day == self.day {
+            self.spent_today += since(now.day == seen.day, now.spent_today, seen.spent_today);
+        }
+    }
+}
+
+/// Where the account is kept, what stood there when it was last read or written, and up to which sum this run may spend
+/// without writing.
 #[derive(Default)]
 struct Book {
     lake: Option<Lake>,
+    seen: Account,
     written: Option<(String, u64)>,
+}
+
+impl Book {
+    /// What stands in it now. An account that cannot be read counts as empty, as in a new lake.
+    async fn read(&self, lake: &Lake, purse: &str) -> Result<Account, StoreError> {
+        let kept = lake.get(&lake::path::quota(purse)).await?;
+        Ok(kept.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
+    }
 }
 
 impl std::fmt::Debug for Purse {
@@ -166,19 +229,25 @@ impl std::fmt::Debug for Purse {
 }
 
 impl Purse {
-    /// A full purse. `name` is printed: the variable that holds the key, or a label.
+    /// A purse from which nothing was spent. `name` is printed: the variable that holds the key, or a label.
     pub fn new(name: &str, tariff: Tariff, clock: Clock) -> Self {
         let cells = |units: f64| NonZeroU32::new((units * THOUSANDTHS) as u32).unwrap_or(NonZeroU32::MIN);
-        let pace = tariff.pace();
-        let burst = f64::from(tariff.dearest()) + pace * SLACK_SECONDS;
-        let quota = Quota::per_second(cells(pace)).allow_burst(cells(burst));
+        let (pace, dearest) = (tariff.pace(), f64::from(tariff.dearest()));
+        let slack = (pace * SLACK_SECONDS).min(tariff.units_per_second - dearest).max(0.0);
+        let burst = cells(dearest + slack);
+        let limiter =
+            RateLimiter::direct_with_clock(Quota::per_second(cells(pace)).allow_burst(burst), clock);
+        // It begins empty: a run that was killed a moment ago may have spent all that the operator's bucket held. What does
+        // not fit into the bucket cannot be taken out of it, and this does.
+        drop(limiter.check_n(burst));
         let (month, day) = periods(clock.timestamp());
         Self {
             name: name.to_owned(),
-            limiter: RateLimiter::direct_with_clock(quota, clock),
+            limiter,
             clock,
             turn: tokio::sync::Mutex::default(),
             held_until: Mutex::default(),
+            eagerness: Mutex::new(Eagerness { share: 1.0, told_off: None }),
             account: Mutex::new(Account { month, day, ..Account::default() }),
             book: tokio::sync::Mutex::default(),
             tariff,
@@ -210,31 +279,79 @@ impl Purse {
     /// # Errors
     /// [`QuotaSpent`] when the month or the day has no room for it; nothing is booked.
     pub async fn pay(&self, method: &str) -> Result<(), QuotaSpent> {
-        let cost = self.tariff.cost(method);
+        self.pay_all(&[self.tariff.cost(method)]).await
+    }
+
+    /// Pays for a JSON-RPC batch of so many requests: all of it before anybody else pays, for it will be sent at once.
+    ///
+    /// # Errors
+    /// As [`Purse::pay`].
+    pub async fn pay_batch(&self, method: &str, members: usize) -> Result<(), QuotaSpent> {
+        let mut costs = vec![self.tariff.cost(method); members];
+        costs.extend((self.tariff.batch > 0).then_some(self.tariff.batch));
+        self.pay_all(&costs).await
+    }
+
+    async fn pay_all(&self, costs: &[u32]) -> Result<(), QuotaSpent> {
         let _turn = self.turn.lock().await;
         while let Some(until) = self.held() {
             tokio::time::sleep_until(until).await;
         }
-        self.book(u64::from(cost)).await?;
-        let Some(cells) = NonZeroU32::new(cost.saturating_mul(THOUSANDTHS as u32)) else { return Ok(()) };
-        loop {
-            match self.limiter.check_n(cells) {
-                Ok(Ok(())) => return Ok(()),
-                Ok(Err(not_yet)) => tokio::time::sleep(not_yet.wait_time_from(self.clock.now())).await,
-                // The bucket holds the dearest request of the tariff, so none is too dear for it.
-                Err(_) => {
-                    tracing::warn!("{}: {method} costs more than its bucket holds", self.name);
-                    return Ok(());
+        self.book(costs.iter().map(|cost| u64::from(*cost)).sum()).await?;
+        for cost in costs {
+            let Some(cells) = NonZeroU32::new(cost.saturating_mul(THOUSANDTHS as u32)) else { continue };
+            loop {
+                match self.limiter.check_n(cells) {
+                    Ok(Ok(())) => break,
+                    Ok(Err(not_yet)) => tokio::time::sleep(not_yet.wait_time_from(self.clock.now())).await,
+                    // The bucket holds the dearest request of the tariff, so none is too dear for it.
+                    Err(_) => {
+                        tracing::warn!("{}: {cost} units are more than its bucket holds", self.name);
+                        break;
+                    }
                 }
             }
+            let share = self.share_of_pace();
+            if share < 1.0 {
+                // In its turn, so that those who come after wait as well. The bucket fills meanwhile, so this is all that
+                // the next one waits.
+                let longer = f64::from(*cost) / self.tariff.pace() / share;
+                tokio::time::sleep(Duration::from_secs_f64(longer)).await;
+            }
         }
+        Ok(())
     }
 
-    /// Sends nothing more for so long: the operator said that this key is too fast, wherever it is used.
-    pub fn hold(&self, wait: Duration) {
+    /// Sends nothing for so long and then more slowly: the operator said that this key is too fast, wherever it is used.
+    /// The pace grows back, for the word may have been about one bad moment.
+    pub fn too_fast(&self, wait: Duration) {
+        let mut eagerness = self.eagerness.lock().unwrap_or_else(PoisonError::into_inner);
+        if eagerness.told_off.is_none_or(|at| at.elapsed() >= ONE_WORD) {
+            let share = (eagerness.now() * SLOWER).max(SLOWEST);
+            *eagerness = Eagerness { share, told_off: Some(Instant::now()) };
+        }
         let until = Instant::now() + wait;
         let mut held = self.held_until.lock().unwrap_or_else(PoisonError::into_inner);
         *held = Some(held.map_or(until, |known| known.max(until)));
+    }
+
+    /// Share of the tariff's pace that is used at present.
+    fn share_of_pace(&self) -> f64 {
+        self.eagerness.lock().unwrap_or_else(PoisonError::into_inner).now()
+    }
+
+    /// Whether a request waits for its turn to pay: then what comes late is late by our own pace.
+    pub fn is_waited_for(&self) -> bool {
+        self.turn.try_lock().is_err()
+    }
+
+    /// Whether more than so large a share of the month and of the day is left.
+    pub fn has_left(&self, share: f64) -> bool {
+        // Nothing more to pay, so the account as it is in today's periods.
+        let Ok(account) = self.account_after(0) else { return false };
+        let quotas =
+            [(self.tariff.units_per_month, account.spent), (self.tariff.units_per_day, account.spent_today)];
+        quotas.iter().all(|(of, spent)| of.is_none_or(|of| *spent as f64 <= of as f64 * (1.0 - share)))
     }
 
     fn held(&self) -> Option<Instant> {
@@ -281,30 +398,33 @@ impl Purse {
     }
 
     async fn book(&self, cost: u64) -> Result<(), QuotaSpent> {
-        let after = self.account_after(cost)?;
-        *self.account.lock().unwrap_or_else(PoisonError::into_inner) = after.clone();
-        let Some(of_month) =
-            self.tariff.units_per_month.or(self.tariff.units_per_day.map(|units| units * 31))
-        else {
-            return Ok(());
-        };
+        let mut after = self.account_after(cost)?;
+        let of_month = self.tariff.units_per_month.or(self.tariff.units_per_day.map(|units| units * 31));
         let mut book = self.book.lock().await;
         let is_written = book
             .written
             .as_ref()
             .is_some_and(|(month, spent)| *month == after.month && *spent >= after.spent);
-        if let Some(lake) = book.lake.clone().filter(|_| !is_written) {
+        let to_write = book.lake.clone().filter(|_| !is_written);
+        if let (Some(lake), Some(of_month)) = (to_write, of_month) {
+            // A book that cannot be read or written is told at the end of the run, by `keep`.
+            if let Ok(now) = book.read(&lake, &self.name).await {
+                self.account.lock().unwrap_or_else(PoisonError::into_inner).take_in(&now, &book.seen);
+                book.seen = now;
+                after = self.account_after(cost)?;
+            }
             let ahead = (of_month as f64 * AHEAD_SHARE) as u64;
             let written = Account {
                 spent: after.spent.saturating_add(ahead),
                 spent_today: after.spent_today.saturating_add(ahead),
-                ..after
+                ..after.clone()
             };
-            // A book that cannot be written is told at the end of the run, by `keep`.
             if lake.replace_json(&lake::path::quota(&self.name), &written).await.is_ok() {
-                book.written = Some((written.month, written.spent));
+                book.written = Some((written.month.clone(), written.spent));
+                book.seen = written;
             }
         }
+        *self.account.lock().unwrap_or_else(PoisonError::into_inner) = after;
         Ok(())
     }
 
@@ -314,19 +434,10 @@ impl Purse {
     /// # Errors
     /// [`StoreError`].
     pub async fn take_up(&self, lake: &Lake) -> Result<(), StoreError> {
-        // An account that cannot be read counts as empty, as in a new lake.
-        let kept = lake.get(&lake::path::quota(&self.name)).await?;
-        let kept = kept.and_then(|bytes| serde_json::from_slice::<Account>(&bytes).ok());
-        self.book.lock().await.lake = Some(lake.clone());
-        let mut account = self.account.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kept) = kept {
-            if kept.month == account.month {
-                account.spent = account.spent.max(kept.spent);
-            }
-            if kept.day == account.day {
-                account.spent_today = account.spent_today.max(kept.spent_today);
-            }
-        }
+        let mut book = self.book.lock().await;
+        let now = book.read(lake, &self.name).await?;
+        self.account.lock().unwrap_or_else(PoisonError::into_inner).take_in(&now, &book.seen);
+        (book.lake, book.seen) = (Some(lake.clone()), now);
         Ok(())
     }
 
@@ -338,9 +449,15 @@ impl Purse {
         let mut book = self.book.lock().await;
         let has_quota = self.tariff.units_per_month.is_some() || self.tariff.units_per_day.is_some();
         let Some(lake) = book.lake.clone().filter(|_| has_quota) else { return Ok(()) };
-        let account = self.account();
+        let now = book.read(&lake, &self.name).await?;
+        let account = {
+            let mut account = self.account.lock().unwrap_or_else(PoisonError::into_inner);
+            account.take_in(&now, &book.seen);
+            account.clone()
+        };
         lake.replace_json(&lake::path::quota(&self.name), &account).await?;
-        book.written = Some((account.month, account.spent));
+        book.written = Some((account.month.clone(), account.spent));
+        book.seen = account;
         Ok(())
     }
 }
@@ -378,6 +495,7 @@ mod tests {
             units_per_day: None,
             cost: BTreeMap::from([("eth_getLogs".into(), 60), ("eth_chainId".into(), 0)]),
             other: 26,
+            batch: 0,
             source: "a test".into(),
         }
     }
@@ -442,6 +560,33 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn runs_at_the_same_time_share_a_month() {
+        let lake = Lake::open("memory:///").unwrap();
+        let tariff = || Tariff { units_per_day: Some(80_000), ..alchemy(1e6, Some(100_000)) };
+        let purses = [purse(tariff()), purse(tariff()), purse(tariff())];
+        for purse in &purses {
+            purse.take_up(&lake).await.unwrap();
+        }
+        let (mut paid, mut refused) = (0, 0);
+        while refused < 300 {
+            for purse in &purses {
+                match purse.pay("eth_getLogs").await {
+                    Ok(()) => paid += 60,
+                    Err(_) => refused += 1,
+                }
+                if paid % 7 == 0 {
+                    purse.keep().await.unwrap();
+                }
+            }
+        }
+        // Of the day's 72,000 units each may hold back what it wrote ahead.
+        assert!((71_000..=72_000).contains(&paid), "{paid}");
+        let after = purse(tariff());
+        after.take_up(&lake).await.unwrap();
+        assert!(after.spent() >= paid, "{} of {paid}", after.spent());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn nearly_all_of_a_rate_is_used_and_no_second_has_more_than_it() {
         for (tariff, method) in [
             (alchemy(500.0, None), "eth_getLogs"),
@@ -470,9 +615,44 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_key_that_was_too_fast_waits_everywhere() {
         let purse = purse(alchemy(1e6, None));
-        purse.hold(Duration::from_secs(7));
+        purse.too_fast(Duration::from_secs(7));
         let began = Instant::now();
         purse.pay("eth_call").await.unwrap();
         assert!(began.elapsed() >= Duration::from_secs(7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pace_that_was_too_fast_is_slowed_down_once_a_moment_and_grows_back() {
+        let purse = purse(Tariff::by_requests("official", 10.0));
+        let a_hundred = async || {
+            let began = Instant::now();
+            for _ in 0..100 {
+                purse.pay("eth_call").await.unwrap();
+            }
+            began.elapsed().as_secs_f64()
+        };
+        let usual = a_hundred().await;
+        // Eight requests that were under way together were refused.
+        (0..8).for_each(|_| purse.too_fast(Duration::ZERO));
+        let slower = a_hundred().await;
+        assert!((slower / usual - 1.0 / SLOWER).abs() < 0.03, "{slower} after {usual}");
+        for _ in 0..20 {
+            tokio::time::advance(ONE_WORD).await;
+            purse.too_fast(Duration::ZERO);
+        }
+        assert!((purse.share_of_pace() - SLOWEST).abs() < 1e-9);
+        tokio::time::advance(Duration::from_secs(3_600)).await;
+        assert!((purse.share_of_pace() - 1.0).abs() < 1e-9);
+        assert!((a_hundred().await / usual - 1.0).abs() < 0.03);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_left_is_known_of_month_and_day() {
+        let purse = purse(Tariff { units_per_day: Some(1_000), ..alchemy(1e6, Some(100_000)) });
+        assert!(purse.has_left(0.99));
+        for _ in 0..13 {
+            purse.pay("eth_getLogs").await.unwrap();
+        }
+        assert!(purse.has_left(0.2) && !purse.has_left(0.25), "780 of 1,000 are spent");
     }
 }

@@ -150,7 +150,7 @@ table! {
         col registry_hash: String, "", "Digest of the registry.",
             book { formula: "sha256 over a line `file sha256` for each file of the registry, in order", sources: &["registry"] };
         col inputs_hash: String, "", "Digest over the bronze objects of this row, its audit left out; of nothing when there is none.",
-            book { label: "Digest over the row's bronze objects", formula: "sha256 over a line `path sha256` for each object, in order of path: the root of a Merkle tree whose leaves are the objects", sources: &["day_block", "coverage"] };
+            book { label: "Digest over the row's bronze objects", formula: "sha256 over a line `path sha256` for each object, in order of path: the root of a Merkle tree whose leaves are the objects (blocks, snapshot, logs, price book, off-chain prices used)", sources: &["day_block", "coverage"] };
         col row_hash: String, "", "Digest of the row's other columns.",
             book { formula: "sha256 over a line `name=value` (`name` for a null) for each other column, in order of the table", sources: &["program"] };
     }

@@ -1,7 +1,7 @@
 //! Checks from day to day: G8. All are warnings: they show where a change of registry, decoder or market wants a look.
 
 use super::gold::Gold;
-use super::{CheckError, Lead, Subject};
+use super::{CheckError, Failure, Subject};
 use crate::silver::Month;
 use lake::day::Day;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -80,9 +80,9 @@ impl Prices {
 }
 
 /// Supply that jumped though the reserves are the same and their prices stood still.
-pub(super) fn jump(subject: &Subject<'_>) -> Result<Vec<Lead>, CheckError> {
+pub(super) fn jump(subject: &Subject<'_>) -> Result<Vec<Failure>, CheckError> {
     let gold = subject.gold;
-    let mut leads = Vec::new();
+    let mut failures = Vec::new();
     for pair in jumps(gold) {
         let of =
             |row: usize| subject.prices.of.get(&(gold.csus[row].clone(), gold.days[row].days_since_epoch()));
@@ -99,22 +99,22 @@ pub(super) fn jump(subject: &Subject<'_>) -> Result<Vec<Lead>, CheckError> {
                 "{:+.0}% in a day, with the same reserves and prices",
                 (pair.to / pair.from - 1.0) * 100.0
             );
-            let lead = Lead::new(why).of_row(gold, pair.row).column("supplied_usd");
-            leads.push(lead.found(Some(pair.to)).expected(Some(pair.from)));
+            let failure = Failure::new(why).of_row(gold, pair.row).column("supplied_usd");
+            failures.push(failure.found(Some(pair.to)).expected(Some(pair.from)));
         }
     }
-    Ok(leads)
+    Ok(failures)
 }
 
 /// Value that is gone from one day to the next.
-pub(super) fn collapse(subject: &Subject<'_>) -> Result<Vec<Lead>, CheckError> {
-    let lead = |pair: Pair| {
+pub(super) fn collapse(subject: &Subject<'_>) -> Result<Vec<Failure>, CheckError> {
+    let failure = |pair: Pair| {
         let why = format!("{:.2}% of the day before", pair.to / pair.from * 100.0);
-        let lead = Lead::new(why).of_row(subject.gold, pair.row).column("tvl_usd");
-        lead.found(Some(pair.to)).expected(Some(pair.from))
+        let failure = Failure::new(why).of_row(subject.gold, pair.row).column("tvl_usd");
+        failure.found(Some(pair.to)).expected(Some(pair.from))
     };
     let collapsed = pairs(subject.gold, "tvl_usd").into_iter();
-    Ok(collapsed.filter(|pair| pair.from > 0.0 && pair.to < COLLAPSE * pair.from).map(lead).collect())
+    Ok(collapsed.filter(|pair| pair.from > 0.0 && pair.to < COLLAPSE * pair.from).map(failure).collect())
 }
 
 /// Days on which a CSU had no liquidation though each was scanned whole.
@@ -126,7 +126,7 @@ struct Quiet {
 }
 
 /// An event whose signature was taken down wrongly is never seen, and its absence looks like calm.
-pub(super) fn dead_signature(subject: &Subject<'_>) -> Result<Vec<Lead>, CheckError> {
+pub(super) fn dead_signature(subject: &Subject<'_>) -> Result<Vec<Failure>, CheckError> {
     let gold = subject.gold;
     let counts = gold.numbers("liq_count");
     let mut quiet: Vec<Quiet> = Vec::new();
@@ -155,7 +155,7 @@ pub(super) fn dead_signature(subject: &Subject<'_>) -> Result<Vec<Lead>, CheckEr
     for row in 0..gold.height() {
         home.insert(&gold.csus[row], (chains[row], families[row]));
     }
-    let mut leads = Vec::new();
+    let mut failures = Vec::new();
     for calm in quiet.iter().filter(|calm| calm.days >= QUIET_DAYS) {
         let Some((chain, family)) = home.get(calm.csu.as_str()) else { continue };
         let mut peers: BTreeMap<&str, f64> = BTreeMap::new();
@@ -172,9 +172,9 @@ pub(super) fn dead_signature(subject: &Subject<'_>) -> Result<Vec<Lead>, CheckEr
                 "no liquidation in {} measured days since {}, {peer} had {count}: is the event's signature right?",
                 calm.days, calm.from
             );
-            let lead = Lead::new(why).of(&calm.csu, calm.to).column("liq_count");
-            leads.push(lead.found(Some(0.0)).expected_text(Some("some")));
+            let failure = Failure::new(why).of(&calm.csu, calm.to).column("liq_count");
+            failures.push(failure.found(Some(0.0)).expected_text(Some("some")));
         }
     }
-    Ok(leads)
+    Ok(failures)
 }

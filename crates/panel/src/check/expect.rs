@@ -5,7 +5,7 @@
 //! changes with it, in the same commit, with a reason.
 
 use super::gold::Gold;
-use super::{CheckError, Lead, Subject};
+use super::{CheckError, Failure, Subject};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -113,37 +113,37 @@ fn read(path: &Path) -> Result<Months, ExpectError> {
 }
 
 /// Compares; without a file there is nothing to compare.
-pub(super) fn compare(subject: &Subject<'_>) -> Result<Vec<Lead>, CheckError> {
+pub(super) fn compare(subject: &Subject<'_>) -> Result<Vec<Failure>, CheckError> {
     let Some(path) = subject.expectations else { return Ok(Vec::new()) };
     let (mut expected, found) = (read(path)?, counts(subject.gold));
-    let mut leads = Vec::new();
+    let mut failures = Vec::new();
     for ((csu, month), found) in found {
-        let lead = |column: &str, found: u64, expected: u64| Lead {
+        let failure = |column: &str, found: u64, expected: u64| Failure {
             csu: Some(csu.clone()),
-            ..Lead::new(format!("{month}: not what the file of expectations says"))
+            ..Failure::new(format!("{month}: not what the file of expectations says"))
                 .column(column)
                 .found(Some(found as f64))
                 .expected(Some(expected as f64))
         };
         let of = expected.remove(&(csu.clone(), month.clone())).unwrap_or_default();
         if found.rows != of.rows {
-            leads.push(lead("rows", found.rows, of.rows));
+            failures.push(failure("rows", found.rows, of.rows));
         }
         if found.collected != of.collected {
-            leads.push(lead("collected", found.collected, of.collected));
+            failures.push(failure("collected", found.collected, of.collected));
         }
         let names: std::collections::BTreeSet<&String> = found.nulls.keys().chain(of.nulls.keys()).collect();
         for name in names {
             let nulls = |of: &Counts| of.nulls.get(name).copied().unwrap_or_default();
             if nulls(&found) != nulls(&of) {
-                leads.push(lead(name, nulls(&found), nulls(&of)));
+                failures.push(failure(name, nulls(&found), nulls(&of)));
             }
         }
     }
     for ((csu, month), of) in expected {
-        let lead = Lead::new(format!("{month}: the file of expectations has it, gold does not"));
-        let lead = Lead { csu: Some(csu), ..lead };
-        leads.push(lead.column("rows").found(Some(0.0)).expected(Some(of.rows as f64)));
+        let failure = Failure::new(format!("{month}: the file of expectations has it, gold does not"));
+        let failure = Failure { csu: Some(csu), ..failure };
+        failures.push(failure.column("rows").found(Some(0.0)).expected(Some(of.rows as f64)));
     }
-    Ok(leads)
+    Ok(failures)
 }

@@ -1,6 +1,6 @@
 //! Checks within a row: G6, G7.
 
-use super::{CheckError, Lead, Subject};
+use super::{CheckError, Failure, Subject};
 
 /// What floating-point addition may leave of an identity.
 const TOLERANCE: f64 = 1e-12;
@@ -36,9 +36,9 @@ const AT_MOST: &[(&str, &str)] = &[
 ];
 
 /// G6.
-pub(super) fn within_rows(subject: &Subject<'_>) -> Result<Vec<Lead>, CheckError> {
+pub(super) fn within_rows(subject: &Subject<'_>) -> Result<Vec<Failure>, CheckError> {
     let gold = subject.gold;
-    let mut leads = Vec::new();
+    let mut failures = Vec::new();
     for Identity { column, of, is } in IDENTITIES {
         let parts: Vec<_> = of.iter().map(|name| gold.numbers(name)).collect();
         for (row, found) in gold.numbers(column).into_iter().enumerate() {
@@ -47,8 +47,8 @@ pub(super) fn within_rows(subject: &Subject<'_>) -> Result<Vec<Lead>, CheckError
             let expected = is(&values);
             let size = values.iter().fold(expected.abs(), |size, value| size.max(value.abs()));
             if (found - expected).abs() > TOLERANCE * size {
-                let lead = Lead::new(format!("not what {} say", of.join(" and "))).of_row(gold, row);
-                leads.push(lead.column(column).found(Some(found)).expected(Some(expected)));
+                let failure = Failure::new(format!("not what {} say", of.join(" and "))).of_row(gold, row);
+                failures.push(failure.column(column).found(Some(found)).expected(Some(expected)));
             }
         }
     }
@@ -60,8 +60,8 @@ pub(super) fn within_rows(subject: &Subject<'_>) -> Result<Vec<Lead>, CheckError
         };
         let sum = protocol + chainlink + other;
         if (sum - 1.0).abs() > OF_SHARES {
-            let lead = Lead::new("shares of price sources do not add up to 1").of_row(gold, row);
-            leads.push(lead.column("px_other_share").found(Some(sum)).expected(Some(1.0)));
+            let failure = Failure::new("shares of price sources do not add up to 1").of_row(gold, row);
+            failures.push(failure.column("px_other_share").found(Some(sum)).expected(Some(1.0)));
         }
     }
     for (less, more) in AT_MOST {
@@ -69,18 +69,18 @@ pub(super) fn within_rows(subject: &Subject<'_>) -> Result<Vec<Lead>, CheckError
         for (row, found) in gold.numbers(less).into_iter().enumerate() {
             let Some((found, bound)) = found.zip(more_of[row]) else { continue };
             if found > bound * (1.0 + TOLERANCE) {
-                let lead = Lead::new(format!("more than {more}")).of_row(gold, row).column(less);
-                leads.push(lead.found(Some(found)).expected(Some(bound)));
+                let failure = Failure::new(format!("more than {more}")).of_row(gold, row).column(less);
+                failures.push(failure.found(Some(found)).expected(Some(bound)));
             }
         }
     }
-    Ok(leads)
+    Ok(failures)
 }
 
 /// G7: the ranges that the codebook gives.
-pub(super) fn ranges(subject: &Subject<'_>) -> Result<Vec<Lead>, CheckError> {
+pub(super) fn ranges(subject: &Subject<'_>) -> Result<Vec<Failure>, CheckError> {
     let gold = subject.gold;
-    let mut leads = Vec::new();
+    let mut failures = Vec::new();
     for column in gold.columns() {
         let (low, high) = column.book.range.bounds();
         if (low, high) == (None, None) {
@@ -91,27 +91,27 @@ pub(super) fn ranges(subject: &Subject<'_>) -> Result<Vec<Lead>, CheckError> {
             let is_inside =
                 low.is_none_or(|low| value >= low as f64) && high.is_none_or(|high| value <= high as f64);
             if !is_inside {
-                let lead = Lead::new("out of its range").of_row(gold, row).column(column.name);
-                leads.push(lead.found(Some(value)).expected_text(Some(column.book.range.to_string())));
+                let failure = Failure::new("out of its range").of_row(gold, row).column(column.name);
+                failures.push(failure.found(Some(value)).expected_text(Some(column.book.range.to_string())));
             }
         }
     }
-    Ok(leads)
+    Ok(failures)
 }
 
 /// G7's warnings: possible, and worth a look.
-pub(super) fn unusual(subject: &Subject<'_>) -> Result<Vec<Lead>, CheckError> {
+pub(super) fn unusual(subject: &Subject<'_>) -> Result<Vec<Failure>, CheckError> {
     let gold = subject.gold;
-    let mut leads = Vec::new();
+    let mut failures = Vec::new();
     for (name, is_unusual, why) in [
         ("utilization", (|value| value > 1.0) as fn(f64) -> bool, "more is borrowed than supplied"),
         ("available_usd", |value| value < 0.0, "less than nothing is available"),
     ] {
         for (row, value) in gold.numbers(name).into_iter().enumerate() {
             if value.is_some_and(is_unusual) {
-                leads.push(Lead::new(why).of_row(gold, row).column(name).found(value));
+                failures.push(Failure::new(why).of_row(gold, row).column(name).found(value));
             }
         }
     }
-    Ok(leads)
+    Ok(failures)
 }

@@ -1,7 +1,7 @@
 //! G5: the panel's sums and counts, asked of silver again by plain lazy queries that share nothing with those that made it.
 //! `crates/panel/checks/g5.sql` asks a third time, in DuckDB.
 
-use super::{CheckError, Lead, Subject};
+use super::{CheckError, Failure, Subject};
 use crate::silver::{Month, Silver};
 use lake::day::Day;
 use lake::registry::Csu;
@@ -57,7 +57,7 @@ const COUNTS: [&str; 8] = [
 pub(super) struct Figures(HashMap<(String, i32), HashMap<&'static str, f64>>);
 
 /// G5 for the panel. Where gold has no figure there is nothing to compare: whether it should is G4's.
-pub(super) fn panel(subject: &Subject<'_>) -> Result<Vec<Lead>, CheckError> {
+pub(super) fn panel(subject: &Subject<'_>) -> Result<Vec<Failure>, CheckError> {
     let gold = subject.gold;
     let none = HashMap::new();
     let of_row: Vec<&HashMap<&'static str, f64>> = gold
@@ -66,7 +66,7 @@ pub(super) fn panel(subject: &Subject<'_>) -> Result<Vec<Lead>, CheckError> {
         .zip(&gold.days)
         .map(|(csu, day)| subject.figures.0.get(&(csu.clone(), day.days_since_epoch())).unwrap_or(&none))
         .collect();
-    let mut leads = Vec::new();
+    let mut failures = Vec::new();
     for (names, is_exact) in [(&SUMS[..], false), (&COUNTS[..], true)] {
         for name in names {
             for (row, found) in gold.numbers(name).into_iter().enumerate() {
@@ -74,13 +74,14 @@ pub(super) fn panel(subject: &Subject<'_>) -> Result<Vec<Lead>, CheckError> {
                 // Silver without a row of that day: nothing there, nothing happened.
                 let expected = of_row[row].get(name).copied().unwrap_or_default();
                 if if is_exact { found != expected } else { !is_close(found, expected) } {
-                    let lead = Lead::new("not what silver's rows add up to").of_row(gold, row).column(name);
-                    leads.push(lead.found(Some(found)).expected(Some(expected)));
+                    let failure =
+                        Failure::new("not what silver's rows add up to").of_row(gold, row).column(name);
+                    failures.push(failure.found(Some(found)).expected(Some(expected)));
                 }
             }
         }
     }
-    Ok(leads)
+    Ok(failures)
 }
 
 fn is_close(one: f64, two: f64) -> bool {
@@ -286,10 +287,10 @@ const ADDED: [&str; 11] = [
 ];
 
 /// The classes of a CSU-day are all there, and add up to its row of the panel.
-pub(super) fn assets(subject: &Subject<'_>) -> Result<Vec<Lead>, CheckError> {
+pub(super) fn assets(subject: &Subject<'_>) -> Result<Vec<Failure>, CheckError> {
     let Some(assets) = subject.assets else { return Ok(Vec::new()) };
     let gold = subject.gold;
-    let mut leads = Vec::new();
+    let mut failures = Vec::new();
     let mut rows: BTreeMap<(&str, Day), Vec<usize>> = BTreeMap::new();
     for (row, (csu, day)) in assets.csus.iter().zip(&assets.days).enumerate() {
         rows.entry((csu, *day)).or_default().push(row);
@@ -304,21 +305,22 @@ pub(super) fn assets(subject: &Subject<'_>) -> Result<Vec<Lead>, CheckError> {
         let mut expected = AssetClass::WORDS.to_vec();
         expected.sort_unstable();
         if found != expected {
-            let lead = Lead::new("not every class once").of_row(gold, row).column("asset_class");
-            leads.push(lead.found_text(Some(found.join(" "))).expected_text(Some(expected.join(" "))));
+            let failure = Failure::new("not every class once").of_row(gold, row).column("asset_class");
+            failures.push(failure.found_text(Some(found.join(" "))).expected_text(Some(expected.join(" "))));
         }
     }
-    leads.extend(rows.keys().map(|(csu, day)| Lead::new("the panel has no such day").of(csu, *day)));
+    failures.extend(rows.keys().map(|(csu, day)| Failure::new("the panel has no such day").of(csu, *day)));
     for name in ADDED {
         let (totals, parts) = (gold.numbers(name), assets.numbers(name));
         for (row, of_row) in of_panel.iter().enumerate() {
             let Some(total) = totals[row] else { continue };
             let sum = of_row.iter().filter_map(|part| parts[*part]).fold(0.0, |sum, part| sum + part);
             if !is_close(sum, total) {
-                let lead = Lead::new("the classes do not add up to the panel").of_row(gold, row).column(name);
-                leads.push(lead.found(Some(sum)).expected(Some(total)));
+                let failure =
+                    Failure::new("the classes do not add up to the panel").of_row(gold, row).column(name);
+                failures.push(failure.found(Some(sum)).expected(Some(total)));
             }
         }
     }
-    Ok(leads)
+    Ok(failures)
 }

@@ -1,17 +1,17 @@
 //! Checks of status words and of the null rule, in both directions: G3, G4.
 
-use super::{CheckError, Lead, Subject};
+use super::{CheckError, Failure, Subject};
 use crate::frame::{never, unplanned};
 use crate::known::BadDebtEvents;
 use lake::schema::Kind;
 use lake::status::{Dataset, Status};
 
 /// G3: words are what silver's coverage says; where it says nothing, what the registry says.
-pub(super) fn statuses(subject: &Subject<'_>) -> Result<Vec<Lead>, CheckError> {
+pub(super) fn statuses(subject: &Subject<'_>) -> Result<Vec<Failure>, CheckError> {
     let gold = subject.gold;
     let columns = ["status", "snap_status", "liq_status", "liq_audit"];
     let words = columns.map(|name| gold.texts(name));
-    let mut leads = Vec::new();
+    let mut failures = Vec::new();
     for row in 0..gold.height() {
         let Ok(at) = subject.run.csus.binary_search(&gold.csus[row]) else { continue };
         let Some(csu) = subject.run.registry.csu(&gold.csus[row]) else { continue };
@@ -29,12 +29,12 @@ pub(super) fn statuses(subject: &Subject<'_>) -> Result<Vec<Lead>, CheckError> {
         ];
         for ((name, words), expected) in columns.iter().zip(&words).zip(expected) {
             if words[row] != expected {
-                let lead = Lead::new("not what coverage implies").of_row(gold, row).column(name);
-                leads.push(lead.found_text(words[row]).expected_text(expected));
+                let failure = Failure::new("not what coverage implies").of_row(gold, row).column(name);
+                failures.push(failure.found_text(words[row]).expected_text(expected));
             }
         }
     }
-    Ok(leads)
+    Ok(failures)
 }
 
 /// What a row says of itself, and its CSU's family.
@@ -127,13 +127,13 @@ const RULES: &[Rule] = &[
 ];
 
 /// G4: measured if and only if status and applicability say so.
-pub(super) fn nulls(subject: &Subject<'_>) -> Result<Vec<Lead>, CheckError> {
+pub(super) fn nulls(subject: &Subject<'_>) -> Result<Vec<Failure>, CheckError> {
     let gold = subject.gold;
-    let mut leads = Vec::new();
+    let mut failures = Vec::new();
     for column in gold.columns().iter().filter(|column| column.kind == Kind::Float64) {
         for (row, value) in gold.numbers(column.name).into_iter().enumerate() {
             if value.is_some_and(|value| !value.is_finite()) {
-                leads.push(Lead::new("no number").of_row(gold, row).column(column.name).found(value));
+                failures.push(Failure::new("no number").of_row(gold, row).column(column.name).found(value));
             }
         }
     }
@@ -153,7 +153,7 @@ pub(super) fn nulls(subject: &Subject<'_>) -> Result<Vec<Lead>, CheckError> {
                     _ => continue,
                 };
                 let found = if is_there[row] { gold.numbers(name)[row] } else { None };
-                leads.push(Lead::new(why).of_row(gold, row).column(name).found(found));
+                failures.push(Failure::new(why).of_row(gold, row).column(name).found(found));
             }
         }
     }
@@ -161,10 +161,10 @@ pub(super) fn nulls(subject: &Subject<'_>) -> Result<Vec<Lead>, CheckError> {
         let Some((facts, _)) = facts else { continue };
         if facts.liq_collected && !facts.scanned_whole {
             let why = "counts as scanned, though not every block of the day was";
-            leads.push(Lead::new(why).of_row(gold, row).column("log_cov_share").expected(Some(1.0)));
+            failures.push(Failure::new(why).of_row(gold, row).column("log_cov_share").expected(Some(1.0)));
         }
     }
-    Ok(leads)
+    Ok(failures)
 }
 
 /// The facts of each row and the columns that its family never fills; `None` for a row that is not of the run.

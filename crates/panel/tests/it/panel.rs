@@ -549,6 +549,39 @@ fn a_row_is_tied_to_its_bronze_and_to_its_content() {
     ]);
     assert_eq!(before.row(ALPHA, SAT).text("inputs_hash"), Some(expected.as_str()));
 
+    // The price book of the chain is an input of all its rows, off-chain prices only of those that use one.
+    lake.bronze = [
+        ("bronze/prices/testnet/2024-11-02.json", "book"),
+        ("bronze/prices/other/2024-11-02.json", "another chain's"),
+        ("bronze/fills/defillama/2024-11-02.json", "fills"),
+    ]
+    .map(|(path, digest)| (path.to_owned(), digest.to_owned()))
+    .into();
+    let filled = |csu| ReserveDay {
+        price_source: Some(lake::status::PriceSource::OffChain),
+        ..reserve(csu, SAT, 1, [1.0, 0.0, 1.0], Some(1.0))
+    };
+    lake.reserves.push(filled(BETA));
+    let with_prices = lake.panel();
+    for (csu, fills) in [(ALPHA, None), (BETA, Some(("bronze/fills/defillama/2024-11-02.json", "fills")))] {
+        let [blocks, tvl, logs] = [
+            ("bronze/blocks/testnet/2024-11-02.json".to_owned(), "blocks of 2024-11-02".to_owned()),
+            (format!("bronze/tvl/{csu}/2024-11-02.json"), format!("tvl of {csu} on 2024-11-02")),
+            (
+                format!("bronze/liquidations/{csu}/2024-11-02.json"),
+                format!("liquidations of {csu} on 2024-11-02"),
+            ),
+        ];
+        let objects = [blocks, tvl, logs];
+        let objects = objects.iter().map(|(path, digest)| (path.as_str(), digest.as_str()));
+        let expected = lake::digest::sha256_of_listing(
+            objects.chain([("bronze/prices/testnet/2024-11-02.json", "book")]).chain(fills),
+        );
+        assert_eq!(with_prices.row(csu, SAT).text("inputs_hash"), Some(expected.as_str()), "{csu}");
+    }
+    lake.reserves.clear();
+    lake.bronze.clear();
+
     // The row hash can be made again from the CSV alone.
     for row in &before.0 {
         let mut text = String::new();

@@ -76,6 +76,8 @@ pub(crate) struct SmallLake {
     pub(crate) rejects: Vec<Reject>,
     pub(crate) csus: Vec<CsuRow>,
     pub(crate) tokens: Vec<TokenRow>,
+    /// What the manifest says that silver was made from.
+    pub(crate) bronze: BTreeMap<String, String>,
 }
 
 impl SmallLake {
@@ -115,6 +117,7 @@ impl SmallLake {
             rejects: vec![],
             csus: vec![],
             tokens: vec![],
+            bronze: BTreeMap::new(),
         }
     }
 
@@ -153,6 +156,7 @@ impl SmallLake {
         let manifest = Manifest {
             schema: "silver/1".into(),
             registry_sha256: registry.sha256().to_owned(),
+            inputs: self.bronze.clone(),
             outputs: parts.map(|path| (path.clone(), sha256_hex(&self.file(&path)))).collect(),
             ..Manifest::default()
         };

@@ -365,10 +365,13 @@ fn event_reads_ask_for_both_tokens_once() {
 #[test]
 fn the_earliest_touch_of_the_day_is_witness_that_its_logs_are_held() {
     let touched = |asset, touched| Reserve { asset, touched, ..usdc() };
-    let witness = |pool: Pool, since| AaveV3.witness(&csu(), &pool.reads(&pool.discover()), since);
+    let witness = |pool: Pool, timestamp| {
+        let since = DayStart { block: 1, timestamp };
+        AaveV3.witness(&csu(), &pool.reads(&pool.discover()), since)
+    };
     let pool = || Pool::v3_0(vec![touched(USDC, 900), touched(NEW, 1_500), touched(GHO, 1_200)]);
     let found = witness(pool(), 1_000).unwrap();
-    assert_eq!((found.timestamp, found.filter.addresses.as_slice()), (1_200, [POOL].as_slice()));
+    assert_eq!((found.at, found.filter.addresses.as_slice()), (At::Time(1_200), [POOL].as_slice()));
     assert!(found.filter.topic0.contains(&IPool::ReserveDataUpdated::SIGNATURE_HASH));
     assert_eq!(witness(pool(), 1_600), None, "nothing was touched that late");
     assert_eq!(witness(Pool::v3_0(vec![]), 0), None);

@@ -495,10 +495,10 @@ fn an_open_liquidation_window_is_witness_that_the_days_logs_are_held() {
         for (agent, start) in deployment.agents.iter_mut().zip(starts) {
             agent.liquidation_start = start;
         }
-        Cap.witness(&csu(), &deployment.reads(&deployment.discover()), since)
+        Cap.witness(&csu(), &deployment.reads(&deployment.discover()), DayStart::from(since))
     };
     let found = witness([1_700, 1_500], 1_000).unwrap();
-    assert_eq!((found.timestamp, found.filter.addresses.as_slice()), (1_500, [LENDER].as_slice()));
+    assert_eq!((found.at, found.filter.addresses.as_slice()), (At::Time(1_500), [LENDER].as_slice()));
     assert!(found.filter.topic0.contains(&ICapLender::OpenLiquidation::SIGNATURE_HASH));
     assert_eq!(witness([0, 900], 1_000), None, "no window was opened on that day");
 }
@@ -539,7 +539,7 @@ proptest! {
         let answers = Answers::new(&reads.calls);
         let _drift = Cap.confirm(&csu(), &layout, &answers);
         let _step = Cap.discover(&csu(), &answers, &[]);
-        let _witness = Cap.witness(&csu(), &reads, 0);
+        let _witness = Cap.witness(&csu(), &reads, 0.into());
         if let Ok(snapshot) = Cap.read_snapshot(&csu(), &reads, BlockPace::default()) {
             prop_assert!(snapshot.reserves.len() >= 2);
         }

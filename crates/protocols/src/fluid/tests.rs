@@ -329,15 +329,16 @@ fn a_log_that_is_none_of_ours_is_rejected_with_a_reason() {
 #[test]
 fn a_witness_is_the_first_write_of_the_day() {
     let reads = Layer::new().reads(&csu());
-    let witness = Fluid.witness(&csu(), &reads, WRITTEN - 10).unwrap();
-    assert_eq!((witness.timestamp, witness.filter.addresses), (WRITTEN, vec![LIQUIDITY]));
+    let since = |timestamp| DayStart { block: 0, timestamp };
+    let witness = Fluid.witness(&csu(), &reads, since(WRITTEN - 10)).unwrap();
+    assert_eq!((witness.at, witness.filter.addresses), (At::Time(WRITTEN), vec![LIQUIDITY]));
     assert!(
         witness
             .filter
             .topic0
             .contains(&b256!("0x4d93b232a24e82b284ced7461bf4deacffe66759d5c24513e6f29e571ad78d15"))
     );
-    assert_eq!(Fluid.witness(&csu(), &reads, WRITTEN + 1), None);
+    assert_eq!(Fluid.witness(&csu(), &reads, since(WRITTEN + 1)), None);
 }
 
 proptest! {

@@ -590,9 +590,9 @@ fn the_earliest_touch_of_the_day_is_witness_that_its_logs_are_held() {
     let mut deployment = Deployment::new();
     (deployment.pools[1].touched, deployment.pools[2].touched) = (1_500, 1_200);
     let reads = deployment.reads(&deployment.discover());
-    let witness = |since| Gearbox.witness(&csu(), &reads, since);
+    let witness = |since: u64| Gearbox.witness(&csu(), &reads, since.into());
     let found = witness(1_000).unwrap();
-    assert_eq!((found.timestamp, found.filter.addresses.as_slice()), (1_200, [NEW_POOL].as_slice()));
+    assert_eq!((found.at, found.filter.addresses.as_slice()), (At::Time(1_200), [NEW_POOL].as_slice()));
     assert!(found.filter.topic0.contains(&IPool::Deposit::SIGNATURE_HASH));
     assert_eq!(witness(1_300).unwrap().filter.addresses, [POOL]);
     assert_eq!(witness(1_600), None, "nothing was touched that late");

@@ -300,7 +300,7 @@ proptest! {
             reads.calls[index].ok = ok;
             reads.calls[index].output = output.clone().into();
             let _ = MorphoBlue.read_snapshot(&csu, &reads, BlockPace::default());
-            let _ = MorphoBlue.witness(&csu, &reads, 0);
+            let _ = MorphoBlue.witness(&csu, &reads, 0.into());
             let _ = MorphoBlue.confirm(&csu, &recorded.layout(&csu), &Answers::new(&reads.calls));
             let _ = MorphoBlue.read_event_prices(&csu, &reads);
             let mut topics: Vec<B256> = topics.iter().map(|topic| B256::from(*topic)).collect();
