@@ -64,12 +64,13 @@ enum Command {
     FillPrices(FillArgs),
 }
 
+/// What a run is over.
 #[derive(Args)]
-struct FillArgs {
-    /// Run file: days, CSUs, registry and lake.
+struct What {
+    /// Run file: days, CSUs, datasets, registry and lake.
     #[arg(long, value_name = "FILE")]
     run: PathBuf,
-    /// Lake, a directory or URL, in place of the run file's.
+    /// Lake to write to, a directory or URL, in place of the run file's.
     #[arg(long, value_name = "URL")]
     lake: Option<String>,
     /// First day, in place of the run file's.
@@ -81,6 +82,21 @@ struct FillArgs {
     /// CSUs, in place of the run file's: an id, a pattern such as aave_v3_*, family:NAME or chain:NAME. Repeatable.
     #[arg(long, value_name = "NAME")]
     csu: Vec<String>,
+}
+
+impl What {
+    fn load(&self) -> anyhow::Result<(Run, Lake)> {
+        let (lake, csus) = (self.lake.clone(), self.csu.clone());
+        let run = Run::load(&self.run, &Overrides { lake, from: self.from, to: self.to, csus })?;
+        let lake = run.open_lake()?;
+        Ok((run, lake))
+    }
+}
+
+#[derive(Args)]
+struct FillArgs {
+    #[command(flatten)]
+    what: What,
     /// Off-chain service.
     #[arg(long, value_name = "NAME", default_value = "defillama")]
     source: String,
@@ -97,21 +113,8 @@ struct FillArgs {
 
 #[derive(Args)]
 struct RunArgs {
-    /// Run file: days, CSUs, datasets, registry and lake.
-    #[arg(long, value_name = "FILE")]
-    run: PathBuf,
-    /// Lake to write to, a directory or URL, in place of the run file's.
-    #[arg(long, value_name = "URL")]
-    lake: Option<String>,
-    /// First day, in place of the run file's.
-    #[arg(long, value_name = "YYYY-MM-DD")]
-    from: Option<Day>,
-    /// Last day, in place of the run file's.
-    #[arg(long, value_name = "YYYY-MM-DD")]
-    to: Option<Day>,
-    /// CSUs, in place of the run file's: an id, a pattern such as aave_v3_*, family:NAME or chain:NAME. Repeatable.
-    #[arg(long, value_name = "NAME")]
-    csu: Vec<String>,
+    #[command(flatten)]
+    what: What,
     /// Endpoints file, in place of the run's. Keys stay in the environment variables that it names.
     #[arg(long, value_name = "FILE")]
     providers: Option<PathBuf>,
@@ -188,10 +191,7 @@ fn log_filter() -> String {
 
 /// What a run and its plan begin with: the run, its lake, and the endpoints with what their keys have spent.
 async fn begin(args: &RunArgs) -> anyhow::Result<(Run, Lake, Providers)> {
-    let overrides =
-        Overrides { lake: args.lake.clone(), from: args.from, to: args.to, csus: args.csu.clone() };
-    let run = Run::load(&args.run, &overrides)?;
-    let lake = run.open_lake()?;
+    let (run, lake) = args.what.load()?;
     let file = args.providers.as_ref().unwrap_or(&run.providers);
     let providers = Providers::load(file, |name| std::env::var(name).ok())?;
     for purse in providers.purses() {
@@ -286,9 +286,7 @@ async fn doctor(args: DoctorArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn fill_prices(args: FillArgs) -> anyhow::Result<ExitCode> {
-    let overrides = Overrides { lake: args.lake, from: args.from, to: args.to, csus: args.csu };
-    let run = Run::load(&args.run, &overrides)?;
-    let lake = run.open_lake()?;
+    let (run, lake) = args.what.load()?;
     lake.check_writable().await?;
     let base_url = SecretUrl::new(args.base_url);
     let filler = Filler { run: &run, lake: &lake, source: &args.source, base_url, pace: args.per_second };

@@ -120,8 +120,8 @@ impl State {
         let timestamp: u64 = timestamp.parse().ok()?;
         let mut body = String::from("{\"coins\":{");
         for coin in coins.split(',') {
-            let points = self.points.get(coin).into_iter().flatten();
-            let last = points.filter(|(time, _)| *time <= timestamp && timestamp - time <= REACH).last();
+            let mut points = self.points.get(coin).into_iter().flatten().rev();
+            let last = points.find(|(time, _)| *time <= timestamp && timestamp - time <= REACH);
             if let Some((time, price)) = last {
                 let comma = if body.ends_with('{') { "" } else { "," };
                 let fields = "\"decimals\":18,\"symbol\":\"X\",\"confidence\":0.99";

@@ -36,7 +36,8 @@ enum Command {
     /// tables' definitions changed since it was built, as the digests in silver/manifest.json tell; --all builds every
     /// month of the run, to the same bytes.
     ///
-    /// A gap is never a zero: the coverage table says of every CSU, day and dataset what became of it and why.
+    /// A gap is never a zero: the coverage table says of every CSU, day and dataset what became of it and why, and
+    /// missing-prices lists the amounts that have no price.
     #[command(after_long_help = "\
 Exit codes:
   0  everything of the run is there, or cannot be (not deployed, retired, no block, unsupported)

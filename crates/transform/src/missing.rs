@@ -189,24 +189,12 @@ pub async fn of_run(run: &Run, lake: &Lake) -> Result<Vec<Wanted>, MissingError>
 }
 
 fn wanted(missing: impl Iterator<Item = MissingPrice>) -> Vec<Wanted> {
-    let mut by_token: BTreeMap<(String, Address), (Wanted, BTreeSet<(String, Day)>)> = BTreeMap::new();
+    let mut by_token: BTreeMap<(String, Address), Vec<MissingPrice>> = BTreeMap::new();
     for one in missing {
-        let (wanted, csu_days) = by_token
-            .entry((one.chain.clone(), one.token))
-            .or_insert_with(|| (first_of(&one), BTreeSet::new()));
-        csu_days.extend(one.csus.iter().map(|csu| (csu.clone(), one.date)));
-        wanted.symbol = wanted.symbol.take().or(one.symbol);
-        wanted.blocks += 1;
-        wanted.tokens = wanted.tokens.into_iter().chain(one.tokens).reduce(f64::max);
-        if let Some((tokens, price)) = one.tokens.zip(one.price_nearby) {
-            *wanted.about_usd.get_or_insert(0.0) += lake::amount::usd(tokens, price);
-        }
-        wanted.days = (wanted.days.0.min(one.date), wanted.days.1.max(one.date));
-        *wanted.why.entry(one.why).or_default() += 1;
-        wanted.csus.extend(one.csus);
-        wanted.csu_days = csu_days.len();
+        by_token.entry((one.chain.clone(), one.token)).or_default().push(one);
     }
-    let mut all: Vec<Wanted> = by_token.into_values().map(|(wanted, _)| wanted).collect();
+    let mut all: Vec<Wanted> =
+        by_token.into_iter().filter_map(|((chain, token), blocks)| of_token(chain, token, &blocks)).collect();
     // Dollars where they can be told, then days, then tokens; Float64 in the order of its bits, which is that of its values
     // for amounts.
     all.sort_by_cached_key(|one| {
@@ -216,19 +204,27 @@ fn wanted(missing: impl Iterator<Item = MissingPrice>) -> Vec<Wanted> {
     all
 }
 
-fn first_of(one: &MissingPrice) -> Wanted {
-    Wanted {
-        chain: one.chain.clone(),
-        token: protocols::token::item(one.token),
-        symbol: None,
-        about_usd: None,
-        csu_days: 0,
-        blocks: 0,
-        tokens: None,
-        days: (one.date, one.date),
-        why: BTreeMap::new(),
-        csus: BTreeSet::new(),
+fn of_token(chain: String, token: Address, blocks: &[MissingPrice]) -> Option<Wanted> {
+    let days = || blocks.iter().map(|one| one.date);
+    let at_stake = blocks.iter().filter_map(|one| Some(lake::amount::usd(one.tokens?, one.price_nearby?)));
+    let csu_days: BTreeSet<(&str, Day)> =
+        blocks.iter().flat_map(|one| one.csus.iter().map(|csu| (csu.as_str(), one.date))).collect();
+    let mut why: BTreeMap<String, usize> = BTreeMap::new();
+    for one in blocks {
+        *why.entry(one.why.clone()).or_default() += 1;
     }
+    Some(Wanted {
+        chain,
+        token: protocols::token::item(token),
+        symbol: blocks.iter().find_map(|one| one.symbol.clone()),
+        about_usd: at_stake.reduce(|sum, more| sum + more),
+        csu_days: csu_days.len(),
+        blocks: blocks.len(),
+        tokens: blocks.iter().filter_map(|one| one.tokens).reduce(f64::max),
+        days: (days().min()?, days().max()?),
+        why,
+        csus: blocks.iter().flat_map(|one| one.csus.iter().cloned()).collect(),
+    })
 }
 
 #[cfg(test)]

@@ -8,11 +8,11 @@
 mod answer;
 pub mod rule;
 
-use crate::read::Month;
+use crate::read::{Month, Object};
 use answer::{Answer, Worth};
 use lake::bronze::Header;
 use lake::day::Day;
-use lake::registry::Registry;
+use lake::registry::{Chain, Registry};
 use lake::schema::Seconds;
 use lake::schema::silver::Price;
 use lake::status::PriceSource;
@@ -194,6 +194,13 @@ struct Origin<'a> {
     sha256: &'a str,
 }
 
+impl<'a> Origin<'a> {
+    fn of<T>(chain: &'a Chain, date: Day, block: Header, object: &'a Object<T>) -> Self {
+        let (path, sha256) = (object.path.as_str(), object.sha256.as_str());
+        Self { chain_id: chain.chain_id, chain: &chain.name, date, block, path, sha256 }
+    }
+}
+
 impl PriceBook {
     /// The answers of all sound objects of a month, each with its worth in US dollars.
     pub fn of_month(registry: &Registry, month: &Month) -> Self {
@@ -202,42 +209,19 @@ impl PriceBook {
         for ((csu, date), object) in &month.snapshots {
             let (Some(day), Some(chain)) = (object.sound(), chain_of(csu)) else { continue };
             let Ok(snapshot) = &day.snapshot else { continue };
-            let origin = Origin {
-                chain_id: chain.chain_id,
-                chain: &chain.name,
-                date: *date,
-                block: day.block,
-                path: &object.path,
-                sha256: &object.sha256,
-            };
-            book.add(registry, origin, &snapshot.prices);
+            book.add(registry, Origin::of(chain, *date, day.block, object), &snapshot.prices);
         }
         for ((csu, date), object) in &month.logs {
             let (Some(day), Some(chain)) = (object.sound(), chain_of(csu)) else { continue };
             for event in day.events.values() {
-                let origin = Origin {
-                    chain_id: chain.chain_id,
-                    chain: &chain.name,
-                    date: *date,
-                    block: event.block,
-                    path: &object.path,
-                    sha256: &object.sha256,
-                };
+                let origin = Origin::of(chain, *date, event.block, object);
                 book.add(registry, origin, &event.prices);
                 book.add_readings(registry, origin, &event.feeds);
             }
         }
         for ((chain, date), object) in &month.prices {
             let (Some(day), Some(chain)) = (object.sound(), registry.chain(chain)) else { continue };
-            let origin = Origin {
-                chain_id: chain.chain_id,
-                chain: &chain.name,
-                date: *date,
-                block: day.block,
-                path: &object.path,
-                sha256: &object.sha256,
-            };
-            book.add_readings(registry, origin, &day.feeds);
+            book.add_readings(registry, Origin::of(chain, *date, day.block, object), &day.feeds);
         }
         for object in month.fills.values() {
             let Some(fill) = object.sound() else { continue };

@@ -3,11 +3,14 @@
 //!
 //! An object with a [`Flaw`] gives nothing to silver; the flaw becomes the reason of its gap.
 
+mod prices;
+
+pub use prices::{PricesDay, fills};
+
 use crate::prices::OwnFeeds;
 use futures::{StreamExt, TryStreamExt, stream};
-use lake::B256;
 use lake::bronze::{Audit, BronzeError, CsuOfDay, DayBlocks, DayOfChain, Header, LiquidationLogs, RawLog};
-use lake::bronze::{CallRecord, Fill, LARGEST, PriceBook, ReadsAtBlock, Record, TvlSnapshot};
+use lake::bronze::{CallRecord, Fill, LARGEST, ReadsAtBlock, Record, TvlSnapshot};
 use lake::day::{Day, Zone};
 use lake::digest::sha256_hex;
 use lake::ledger::LedgerEntry;
@@ -174,17 +177,6 @@ impl EventBlock {
         let of_feeds = self.feeds.iter().flat_map(|reading| &reading.prices);
         OwnFeeds::of(self.prices.iter().chain(of_feeds))
     }
-}
-
-/// A chain's Chainlink feeds at the day's last block.
-#[derive(Debug, Clone)]
-pub struct PricesDay {
-    /// The block.
-    pub block: Header,
-    /// Its calls.
-    pub calls: Calls,
-    /// What the feeds of the registry answered that were asked.
-    pub feeds: Vec<FeedReading>,
 }
 
 /// Decoded liquidation logs of a day.
@@ -361,7 +353,8 @@ pub async fn month(
                 .zip(read)
                 .filter_map(|(key, (path, bytes))| {
                     let bytes = bytes?;
-                    let content = object(path, &bytes, |bytes| price_book(expected, key, blocks, bytes));
+                    let content =
+                        object(path, &bytes, |bytes| prices::price_book(expected, key, blocks, bytes));
                     Some(((*key).clone(), content))
                 })
                 .collect()
@@ -427,24 +420,6 @@ pub async fn audits(
             Some((key.clone(), object(path, &bytes, |bytes| audit(expected, key, blocks, bytes))))
         })
         .collect())
-}
-
-/// Reads the off-chain prices of one month: like audits, for months that are built, since a fill may grow.
-///
-/// # Errors
-/// [`StoreError`] when the lake cannot be read. What is wrong with a fill is told in the object.
-pub async fn fills(
-    lake: &Lake,
-    expected: Expected<'_>,
-    listed: &Listed,
-) -> Result<BTreeMap<NameAndDay, Object<Fill>>, StoreError> {
-    let path = |(source, date): &NameAndDay| BronzeKey::Fill { source: source.clone(), date: *date }.path();
-    let read = fetch(lake, listed.fills.iter().map(path).collect()).await?;
-    let decoded = listed.fills.iter().zip(read).filter_map(|(key, (path, bytes))| {
-        let bytes = bytes?;
-        Some((key.clone(), object(path, &bytes, |bytes| fill(expected, key, bytes))))
-    });
-    Ok(decoded.collect())
 }
 
 /// Reads ledger entries. One that is gone since it was listed is left out.
@@ -601,39 +576,6 @@ fn audit(
             Err(Flaw::OtherBlocks { path: path.to_owned(), why })
         }
     }
-}
-
-fn price_book(
-    expected: Expected<'_>,
-    key: &NameAndDay,
-    blocks: &BTreeMap<NameAndDay, Object<DayBlocks>>,
-    bytes: &[u8],
-) -> Result<PricesDay, Flaw> {
-    let PriceBook { day, reads } = PriceBook::from_bytes(bytes)?;
-    day_of_chain(expected, &key.0, key.1, &day)?;
-    let (path, blocks) = proof(blocks, key)?;
-    if blocks.last != Some(reads.block) {
-        let last = blocks.last.map_or_else(|| "the day has none".to_owned(), |last| named(&last));
-        let why = format!("the price book is of {}, the day's last block: {last}", named(&reads.block));
-        return Err(Flaw::OtherBlocks { path: path.to_owned(), why });
-    }
-    let feeds = chainlink::readings(expected.registry.feeds(&key.0), &Answers::new(&reads.calls));
-    Ok(PricesDay { block: reads.block, calls: Calls::of(&reads.calls), feeds })
-}
-
-fn fill(expected: Expected<'_>, (source, date): &NameAndDay, bytes: &[u8]) -> Result<Fill, Flaw> {
-    let fill = Fill::from_bytes(bytes)?;
-    same("service", &fill.source, source)?;
-    same("day", &fill.date, date)?;
-    if fill.zone != expected.zone.name() {
-        let (found, expected) = (printable(&fill.zone, 100), expected.zone.name().to_owned());
-        return Err(Flaw::OtherZone { found, expected });
-    }
-    let header = |number, timestamp| Header { number, timestamp, hash: B256::ZERO, parent_hash: B256::ZERO };
-    for price in &fill.prices {
-        fits(&header(price.block, price.timestamp))?;
-    }
-    Ok(fill)
 }
 
 /// Numbers that a column of 64 bits holds without loss in every reader.

@@ -379,7 +379,7 @@ fn a_gap_is_filled_from_outside_and_every_figure_says_so() {
     let [leg] = <[Row; 1]>::try_from(house.rows("liquidation")).unwrap();
     assert_eq!(
         (leg["coll_price_source"].as_str(), number(&leg, "coll_usd")),
-        ("off_chain", 1_401.500_000_000_000_1)
+        ("off_chain", "1401.5000000000001".parse().unwrap())
     );
     assert_eq!((leg["flags"].as_str(), leg["price_basis"].as_str()), ("off_chain_price", "event_block"));
     let row = house.rows("price").into_iter().find(|row| row["source"] == "off_chain").unwrap();
