@@ -217,9 +217,9 @@ impl<'a> RegistryCheck<'a> {
     /// What the check will ask, in words. Nothing is sent.
     pub fn bill(&self) -> String {
         let chains = self.by_chain();
-        let served = |chain: &&&str| self.providers.endpoints.iter().any(|config| config.chain == ***chain);
-        let (of, asked) = (chains.len(), chains.keys().filter(served).count());
-        let rows: usize = chains.iter().filter(|(chain, _)| served(&chain)).map(|(_, csus)| csus.len()).sum();
+        let served = |chain: &&str| self.providers.endpoints.iter().any(|config| config.chain == **chain);
+        let (of, asked) = (chains.len(), chains.keys().filter(|chain| served(chain)).count());
+        let rows: usize = chains.iter().filter(|(chain, _)| served(chain)).map(|(_, csus)| csus.len()).sum();
         format!(
             "checking {rows} of {} rows on {asked} of {of} chains, about {} requests in all\n",
             self.csus.len(),

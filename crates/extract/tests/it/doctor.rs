@@ -105,7 +105,8 @@ impl Ward {
     /// The report as JSON, and the exit code.
     fn report(&self) -> (Value, Option<i32>) {
         let output = self.extract(&["doctor", "--json"]);
-        let report: Value = serde_json::from_slice(&output.stdout).expect(&said(&output));
+        let report: Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(&output)));
         (report["report"].clone(), output.status.code())
     }
 

@@ -104,7 +104,8 @@ impl Office {
     /// What was found, by CSU, and the exit code.
     fn check(&self, more: &[&str]) -> (Value, Option<i32>) {
         let output = self.doctor(&[&["--json"], more].concat());
-        let report: Value = serde_json::from_slice(&output.stdout).expect(&said(&output));
+        let report: Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(&output)));
         (report, output.status.code())
     }
 }

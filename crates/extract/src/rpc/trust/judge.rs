@@ -140,7 +140,8 @@ impl Pool {
         }
         // One word an operator: two labels of one are not two witnesses.
         let mut heard = BTreeSet::from([has.operator()]);
-        let (mut with, mut against): (Vec<&Arc<Endpoint>>, Vec<(&Arc<Endpoint>, B256)>) = Default::default();
+        let mut with: Vec<&Arc<Endpoint>> = Vec::new();
+        let mut against: Vec<(&Arc<Endpoint>, B256)> = Vec::new();
         let task = Task::Request { method: "eth_getBlockByNumber", block: Some(number) };
         for other in self.candidates(&task) {
             if heard.contains(other.operator()) {
