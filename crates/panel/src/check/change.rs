@@ -131,12 +131,12 @@ pub(super) fn dead_signature(subject: &Subject<'_>) -> Result<Vec<Failure>, Chec
     let counts = gold.numbers("liq_count");
     let mut quiet: Vec<Quiet> = Vec::new();
     let mut open: Option<Quiet> = None;
-    for row in 0..gold.height() {
+    for (row, count) in counts.iter().enumerate() {
         let (csu, day) = (&gold.csus[row], gold.days[row]);
         if open.as_ref().is_some_and(|open| open.csu != *csu) {
             quiet.extend(open.take());
         }
-        match counts[row] {
+        match count {
             // Nobody looked: the day neither counts nor ends the calm.
             None => {}
             Some(0.0) => {

@@ -52,10 +52,9 @@ pub(super) fn within_rows(subject: &Subject<'_>) -> Result<Vec<Failure>, CheckEr
             }
         }
     }
-    let shares = ["px_protocol_share", "px_chainlink_share", "px_other_share"].map(|name| gold.numbers(name));
-    for row in 0..gold.height() {
-        let [Some(protocol), Some(chainlink), Some(other)] = [0, 1, 2].map(|at: usize| shares[at][row])
-        else {
+    let [chainlink, other] = ["px_chainlink_share", "px_other_share"].map(|name| gold.numbers(name));
+    for (row, protocol) in gold.numbers("px_protocol_share").into_iter().enumerate() {
+        let (Some(protocol), Some(chainlink), Some(other)) = (protocol, chainlink[row], other[row]) else {
             continue;
         };
         let sum = protocol + chainlink + other;

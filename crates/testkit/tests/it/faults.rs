@@ -386,7 +386,7 @@ fn an_endpoint_that_holds_no_logs_is_caught_by_one_that_must_exist() {
     let lake = case.lake("both");
     let outcome = extract(&case.run, &lake, &case.providers("both", &both), &[]);
     ends_with(&outcome, 0);
-    assert!(outcome.said().contains("endpoint not trusted: silent"), "{}", outcome.said());
+    assert!(outcome.said().contains("endpoint not trusted with logs: silent"), "{}", outcome.said());
     let logs = LiquidationLogs::from_bytes(&std::fs::read(object(&lake, "liquidations")).unwrap()).unwrap();
     assert_eq!(logs.logs.len(), LOGS_OF_DAY);
 
