@@ -6,7 +6,10 @@
 //! ([`ledger`]). What endpoints can do is found out beforehand by [`doctor`].
 
 pub mod boundary;
+pub mod checkpoint;
+pub mod claim;
 pub mod collect;
+pub mod coverage;
 mod discovery;
 pub mod doctor;
 mod history;
@@ -16,4 +19,7 @@ pub mod plan;
 pub mod reads;
 pub mod report;
 pub mod rpc;
+pub mod schedule;
+pub mod shard;
 mod snapshot;
+pub mod status;

@@ -18,6 +18,7 @@ pub mod recording;
 pub mod route;
 pub mod scan;
 pub mod secret;
+pub mod share;
 pub mod tally;
 pub mod trust;
 pub mod wire;

@@ -7,6 +7,7 @@
 //! to = "2024-12-31"
 //! csus = ["aave_v3_*"]            # ids, patterns, family:NAME, chain:NAME
 //! datasets = ["tvl", "liquidations"]  # optional, both are the default
+//! order = "oldest_first"          # optional, this is the default; or "newest_first"
 //! registry = "../registry"        # paths are relative to the run file
 //! providers = "../registry/providers.toml"
 //! lake = "../../data"
@@ -66,6 +67,17 @@ pub struct Overrides {
     pub csus: Vec<String>,
 }
 
+/// In which order a run goes through its days.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// As time went.
+    #[default]
+    OldestFirst,
+    /// Backwards, for a lake that is extended into the past.
+    NewestFirst,
+}
+
 /// A run, ready to begin: its registry is loaded, its CSUs are known.
 #[derive(Debug, Clone)]
 pub struct Run {
@@ -79,6 +91,8 @@ pub struct Run {
     pub csus: Vec<String>,
     /// What to collect.
     pub datasets: Vec<Dataset>,
+    /// In which order.
+    pub order: Order,
     /// The registry.
     pub registry: Registry,
     /// File with the endpoints, read by `extract` alone.
@@ -98,6 +112,8 @@ struct RunFile {
     csus: Vec<String>,
     #[serde(default)]
     datasets: Option<Vec<Dataset>>,
+    #[serde(default)]
+    order: Order,
     registry: PathBuf,
     #[serde(default)]
     providers: Option<PathBuf>,
@@ -147,6 +163,7 @@ impl Run {
             days,
             csus,
             datasets: read.datasets.unwrap_or_else(|| Dataset::ALL.to_vec()),
+            order: read.order,
             providers: read.providers.map_or_else(
                 || registry_directory.join("providers.toml"),
                 |file| without_dots(&base.join(file)),

@@ -215,6 +215,19 @@ impl Lake {
         }
     }
 
+    /// When an object was last written, by the store's own clock: milliseconds since 1970, or `None` when there is none. A
+    /// store may count whole seconds only.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`].
+    pub async fn written_at(&self, path: &Path) -> Result<Option<i64>, StoreError> {
+        match self.store.head(path).await {
+            Ok(object) => Ok(Some(object.last_modified.timestamp_millis())),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(source) => Err(self.refused("look at", path, source)),
+        }
+    }
+
     /// Removes an object; one that is not there is removed already.
     ///
     /// # Errors

@@ -16,12 +16,13 @@ use lake::store::StoreError;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// Share of a month or day that is spent; the rest is left for what cannot wait.
-const QUOTA_SHARE: f64 = 0.9;
+pub const QUOTA_SHARE: f64 = 0.9;
 /// Share of the allowed rate that is used where whole requests do not fill it exactly.
 const RATE_SHARE: f64 = 0.96;
 /// Late wake-ups that the bucket makes good.
@@ -91,6 +92,18 @@ impl Tariff {
         Ok(())
     }
 
+    /// The part of it that one of several processes on one key may use: rate, month and day by this share.
+    #[must_use]
+    pub fn scaled(&self, share: f64) -> Self {
+        let part = |units: u64| (units as f64 * share) as u64;
+        Self {
+            units_per_second: self.units_per_second * share,
+            units_per_month: self.units_per_month.map(part),
+            units_per_day: self.units_per_day.map(part),
+            ..self.clone()
+        }
+    }
+
     fn dearest(&self) -> u32 {
         self.cost.values().copied().chain([self.other, 1]).max().unwrap_or(1)
     }
@@ -127,6 +140,16 @@ pub struct QuotaSpent {
     pub resumes: Timestamp,
 }
 
+/// A request that is paid for and under way.
+#[derive(Debug)]
+pub struct Paid(Arc<AtomicUsize>);
+
+impl Drop for Paid {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// One key's pace, month and day.
 pub struct Purse {
     name: String,
@@ -136,6 +159,8 @@ pub struct Purse {
     /// Requests pay in the order in which they come. Holds the time before which nothing is sent.
     turn: tokio::sync::Mutex<()>,
     held_until: Mutex<Option<Instant>>,
+    is_closed: AtomicBool,
+    under_way: Arc<AtomicUsize>,
     account: Mutex<Account>,
     book: tokio::sync::Mutex<Book>,
 }
@@ -152,11 +177,28 @@ struct Account {
     spent_today: u64,
 }
 
+impl Account {
+    /// Without what was carried over from other books, in the periods of which that was.
+    fn without(self, carried: &Self) -> Self {
+        let is = |own: &str, other: &str| u64::from(own == other);
+        let (month, day) = (is(&self.month, &carried.month), is(&self.day, &carried.day));
+        Self {
+            spent: self.spent.saturating_sub(carried.spent * month),
+            spent_today: self.spent_today.saturating_sub(carried.spent_today * day),
+            ..self
+        }
+    }
+}
+
 /// Where the account is kept, and up to which sum it is written down.
 #[derive(Default)]
 struct Book {
     lake: Option<Lake>,
+    /// Name of the object where it is not the purse's own: a process that shares its key keeps a book of its own.
+    name: Option<String>,
     written: Option<(String, u64)>,
+    /// What others have spent of this key, as far as it counts here. Never written: it stands in their books.
+    carried: Account,
 }
 
 impl std::fmt::Debug for Purse {
@@ -179,6 +221,8 @@ impl Purse {
             clock,
             turn: tokio::sync::Mutex::default(),
             held_until: Mutex::default(),
+            is_closed: AtomicBool::new(false),
+            under_way: Arc::default(),
             account: Mutex::new(Account { month, day, ..Account::default() }),
             book: tokio::sync::Mutex::default(),
             tariff,
@@ -210,10 +254,17 @@ impl Purse {
     /// # Errors
     /// [`QuotaSpent`] when the month or the day has no room for it; nothing is booked.
     pub async fn pay(&self, method: &str) -> Result<(), QuotaSpent> {
+        if self.is_closed.load(Ordering::Relaxed) {
+            return std::future::pending().await;
+        }
         let cost = self.tariff.cost(method);
         let _turn = self.turn.lock().await;
         while let Some(until) = self.held() {
             tokio::time::sleep_until(until).await;
+        }
+        // It may have been closed while this request waited for its turn.
+        if self.is_closed.load(Ordering::Relaxed) {
+            return std::future::pending().await;
         }
         self.book(u64::from(cost)).await?;
         let Some(cells) = NonZeroU32::new(cost.saturating_mul(THOUSANDTHS as u32)) else { return Ok(()) };
@@ -228,6 +279,22 @@ impl Purse {
                 }
             }
         }
+    }
+
+    /// Pays for nothing from now on: whoever asks waits for ever. What is paid for goes on.
+    pub fn close(&self) {
+        self.is_closed.store(true, Ordering::Relaxed);
+    }
+
+    /// A request that is paid for is under way until what is returned is dropped.
+    pub fn begin(&self) -> Paid {
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        Paid(Arc::clone(&self.under_way))
+    }
+
+    /// Requests that are paid for and not yet answered.
+    pub fn under_way(&self) -> usize {
+        self.under_way.load(Ordering::Relaxed)
     }
 
     /// Sends nothing more for so long: the operator said that this key is too fast, wherever it is used.
@@ -300,8 +367,9 @@ impl Purse {
                 spent_today: after.spent_today.saturating_add(ahead),
                 ..after
             };
+            let own = written.clone().without(&book.carried);
             // A book that cannot be written is told at the end of the run, by `keep`.
-            if lake.replace_json(&lake::path::quota(&self.name), &written).await.is_ok() {
+            if lake.replace_json(&self.book_path(&book), &own).await.is_ok() {
                 book.written = Some((written.month, written.spent));
             }
         }
@@ -314,20 +382,63 @@ impl Purse {
     /// # Errors
     /// [`StoreError`].
     pub async fn take_up(&self, lake: &Lake) -> Result<(), StoreError> {
-        // An account that cannot be read counts as empty, as in a new lake.
-        let kept = lake.get(&lake::path::quota(&self.name)).await?;
-        let kept = kept.and_then(|bytes| serde_json::from_slice::<Account>(&bytes).ok());
-        self.book.lock().await.lake = Some(lake.clone());
-        let mut account = self.account.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kept) = kept {
-            if kept.month == account.month {
-                account.spent = account.spent.max(kept.spent);
+        self.take_up_as(lake, None, 1.0).await
+    }
+
+    /// As [`Purse::take_up`], for one of several processes that may use the key at once: `part` is its shard's name, under which
+    /// it keeps a book of its own, and `share` its share of the key. What stands in the other books of the key counts by
+    /// that share; the books of its own fellows do not, when each has a share.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn take_up_as(&self, lake: &Lake, part: Option<&str>, share: f64) -> Result<(), StoreError> {
+        let own = part.map(|part| format!("{}.{part}", self.name));
+        let fellows = part.and_then(|part| Some(format!("-of-{}.json", part.rsplit_once("-of-")?.1)));
+        let mut book = self.book.lock().await;
+        (book.lake, book.name) = (Some(lake.clone()), own);
+        let own_path = self.book_path(&book);
+        let (month, day) = periods(self.clock.timestamp());
+        let mut kept = Account { month: month.clone(), day: day.clone(), ..Account::default() };
+        let mut carried = kept.clone();
+        for path in lake.list(&lake::path::quota_prefix()).await? {
+            let Some(file) = path.filename() else { continue };
+            let rest = file.strip_prefix(self.name.as_str());
+            let is_of_a_part = rest.is_some_and(|rest| rest.starts_with('.') && rest.contains("-of-"));
+            if rest != Some(".json") && !is_of_a_part {
+                continue;
             }
-            if kept.day == account.day {
-                account.spent_today = account.spent_today.max(kept.spent_today);
+            // An account that cannot be read counts as empty, as in a new lake.
+            let Some(read) = lake.get(&path).await? else { continue };
+            let Ok(read) = serde_json::from_slice::<Account>(&read) else { continue };
+            let is_fellows =
+                share < 1.0 && fellows.as_ref().is_some_and(|fellows| file.ends_with(fellows.as_str()));
+            let (to, counts) = match path == own_path {
+                true => (&mut kept, 1.0),
+                false if is_fellows => continue,
+                false => (&mut carried, share),
+            };
+            let part = |units: u64| (units as f64 * counts).ceil() as u64;
+            if read.month == month {
+                to.spent = to.spent.saturating_add(part(read.spent));
+            }
+            if read.day == day {
+                to.spent_today = to.spent_today.saturating_add(part(read.spent_today));
             }
         }
+        let mut account = self.account.lock().unwrap_or_else(PoisonError::into_inner);
+        if account.month == month {
+            account.spent = account.spent.max(kept.spent.saturating_add(carried.spent));
+        }
+        if account.day == day {
+            account.spent_today =
+                account.spent_today.max(kept.spent_today.saturating_add(carried.spent_today));
+        }
+        book.carried = carried;
         Ok(())
+    }
+
+    fn book_path(&self, book: &Book) -> lake::path::Path {
+        lake::path::quota(book.name.as_deref().unwrap_or(&self.name))
     }
 
     /// Writes down exactly what is spent.
@@ -339,10 +450,29 @@ impl Purse {
         let has_quota = self.tariff.units_per_month.is_some() || self.tariff.units_per_day.is_some();
         let Some(lake) = book.lake.clone().filter(|_| has_quota) else { return Ok(()) };
         let account = self.account();
-        lake.replace_json(&lake::path::quota(&self.name), &account).await?;
+        lake.replace_json(&self.book_path(&book), &account.clone().without(&book.carried)).await?;
         book.written = Some((account.month, account.spent));
         Ok(())
     }
+}
+
+/// What each key has spent by month, in all its books: those of shards are added up.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn spent(lake: &Lake) -> Result<BTreeMap<String, BTreeMap<String, u64>>, StoreError> {
+    let mut spent: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+    for path in lake.list(&lake::path::quota_prefix()).await? {
+        let Some(name) = path.filename().and_then(|name| name.strip_suffix(".json")) else { continue };
+        let Some(bytes) = lake.get(&path).await? else { continue };
+        // As in `take_up`: an account that cannot be read counts as empty.
+        let Ok(account) = serde_json::from_slice::<Account>(&bytes) else { continue };
+        let key =
+            name.rsplit_once('.').filter(|(_, part)| part.contains("-of-")).map_or(name, |(key, _)| key);
+        let month = spent.entry(key.to_owned()).or_default().entry(account.month).or_default();
+        *month = month.saturating_add(account.spent);
+    }
+    Ok(spent)
 }
 
 /// Month and day of a moment, UTC.

@@ -336,6 +336,7 @@ impl Endpoint {
         self.may_ask(method)?;
         let once = || async {
             self.pay(purpose, method).await?;
+            let _paid = self.purse.as_ref().map(|purse| purse.begin());
             self.client.request::<_, Value>(method, params.clone()).await.map_err(|error| {
                 self.refusal(verdict(method, &error), self.scrubber.clean(&error.to_string()))
             })
@@ -375,6 +376,7 @@ impl Endpoint {
             for _ in all_params {
                 self.pay(purpose, method).await?;
             }
+            let _paid = self.purse.as_ref().map(|purse| purse.begin());
             let refuse = |error: &alloy_transport::TransportError| {
                 self.refusal(verdict(method, error), self.scrubber.clean(&error.to_string()))
             };

@@ -8,6 +8,8 @@ mod demo;
 mod in_process;
 mod liars;
 mod same_bytes;
+mod shards;
+mod status;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
