@@ -130,7 +130,7 @@ impl Run {
             .map_err(|source| RunError::Unreadable { file: file.to_owned(), source })?;
         let malformed = |why: String| RunError::Malformed { file: file.to_owned(), why };
         let read: RunFile =
-            toml::from_str(&text).map_err(|error| malformed(error.to_string().trim_end().to_owned()))?;
+            toml::from_str(&text).map_err(|error| malformed(with_nearest_key(error.to_string().trim_end())))?;
         if !is_run_name(&read.name) {
             return Err(malformed(format!(
                 "`name = \"{}\"` must be letters, digits, `-` and `_`\nhint: rename the run",
@@ -187,6 +187,18 @@ impl Run {
     }
 }
 
+/// The parser's words on a key that a run file does not have, with the one that was probably meant.
+fn with_nearest_key(why: &str) -> String {
+    let quoted = |text: &str| text.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let Some((_, about)) = why.split_once("unknown field ") else { return why.to_owned() };
+    let mut names = quoted(about).into_iter();
+    let Some(asked) = names.next() else { return why.to_owned() };
+    match names.max_by(|a, b| strsim::jaro_winkler(&asked, a).total_cmp(&strsim::jaro_winkler(&asked, b))) {
+        Some(nearest) => format!("{why}\nhint: `{asked}` is no key of a run file; did you mean `{nearest}`?"),
+        None => why.to_owned(),
+    }
+}
+
 fn is_run_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
@@ -238,6 +250,23 @@ mod tests {
         assert!(refusal("csus = []").contains("`csus` is empty: there is nothing to do\nhint: "));
         let error = refusal("csus = [\"*\"]\ndatasets = []");
         assert!(error.contains("`datasets` is empty: there is nothing to do\nhint: "), "{error}");
+    }
+
+    #[test]
+    fn a_mistyped_key_is_named_with_the_nearest_right_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("run.toml");
+        for (typed, meant) in
+            [("csu", "csus"), ("form", "from"), ("registy", "registry"), ("ordre", "order"), ("dataset", "datasets")]
+        {
+            std::fs::write(&file, format!("name = \"x\"\n{typed} = \"y\"\n")).unwrap();
+            let error = Run::load(&file, &Overrides::default()).unwrap_err().to_string();
+            let hint = format!("hint: `{typed}` is no key of a run file; did you mean `{meant}`?");
+            assert!(error.contains(&hint) && error.contains("line 2"), "{error}");
+        }
+        std::fs::write(&file, "name = \"x\"\norder = \"backwards\"\n").unwrap();
+        let error = Run::load(&file, &Overrides::default()).unwrap_err().to_string();
+        assert!(error.contains("`backwards`") && error.contains("`newest_first`"), "{error}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! write the same bytes, and that is success. Different bytes under one path are an error that names both digests,
 //! and the object that was there stays. Audits are no chain data and may be replaced, as may all above bronze.
 
+mod cloud;
 mod promise;
 
 use crate::digest::sha256_hex;
@@ -24,7 +25,7 @@ pub use promise::Promises;
 pub enum StoreError {
     /// The lake's location is not one this program can open.
     #[error(
-        "cannot open the lake at `{location}`: {why}\nhint: give a directory, file:///path or memory:///"
+        "cannot open the lake at `{location}`: {why}\nhint: give a directory, file:///path, s3://bucket/path, az://container/path, gs://bucket/path or memory:///"
     )]
     Open {
         /// The location as given.
@@ -92,7 +93,8 @@ impl fmt::Debug for Lake {
 }
 
 impl Lake {
-    /// Opens the lake at a directory or URL (`file://`, `memory://`). A directory is made when it is missing.
+    /// Opens the lake at a directory or URL (`file://`, `s3://`, `az://`, `gs://`, `memory://`). A directory is made when it is
+    /// missing; a bucket or container is not.
     ///
     /// # Errors
     /// [`StoreError::Open`] when the location cannot be read as one, or cannot be written.
@@ -108,6 +110,14 @@ impl Lake {
             "file" => {
                 let directory = url.to_file_path().map_err(|()| fail("not a path of this machine".into()))?;
                 Self::open_directory(&directory, location)
+            }
+            "s3" | "s3a" | "az" | "azure" | "gs" => {
+                if let Some(location) = cloud::without_secrets(&url) {
+                    let why = "credentials do not belong into the lake's URL, which stands in reports; set the store's own variables";
+                    return Err(StoreError::Open { location, why: why.into() });
+                }
+                let store = cloud::open(&url).map_err(|error| fail(error.to_string()))?;
+                Ok(Self { store, location: location.to_owned() })
             }
             other => Err(fail(format!("this build has no store for `{other}://`"))),
         }

@@ -101,7 +101,7 @@ fn a_year_of_224_csus_is_told_from_names_alone() {
             rows,
             "[[csu]]\nid = \"csu_{number}\"\nnum = {number}\nprotocol = \"aave_v3\"\nversion = \"v3\"\n\
              chain = \"{chain}\"\nmarket = \"m{number}\"\nentry_role = \"pool_addresses_provider\"\n\
-             entry = \"0x{number:040x}\"\nverified = \"no\"\nsource = \"a test\"\n\n"
+             entry = \"0x{number:040}\"\nverified = \"no\"\nsource = \"a test\"\n\n"
         )
         .unwrap();
     }
