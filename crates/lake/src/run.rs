@@ -129,8 +129,8 @@ impl Run {
         let text = std::fs::read_to_string(file)
             .map_err(|source| RunError::Unreadable { file: file.to_owned(), source })?;
         let malformed = |why: String| RunError::Malformed { file: file.to_owned(), why };
-        let read: RunFile =
-            toml::from_str(&text).map_err(|error| malformed(with_nearest_key(error.to_string().trim_end())))?;
+        let read: RunFile = toml::from_str(&text)
+            .map_err(|error| malformed(with_nearest_key(error.to_string().trim_end())))?;
         if !is_run_name(&read.name) {
             return Err(malformed(format!(
                 "`name = \"{}\"` must be letters, digits, `-` and `_`\nhint: rename the run",
@@ -256,9 +256,13 @@ mod tests {
     fn a_mistyped_key_is_named_with_the_nearest_right_one() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("run.toml");
-        for (typed, meant) in
-            [("csu", "csus"), ("form", "from"), ("registy", "registry"), ("ordre", "order"), ("dataset", "datasets")]
-        {
+        for (typed, meant) in [
+            ("csu", "csus"),
+            ("form", "from"),
+            ("registy", "registry"),
+            ("ordre", "order"),
+            ("dataset", "datasets"),
+        ] {
             std::fs::write(&file, format!("name = \"x\"\n{typed} = \"y\"\n")).unwrap();
             let error = Run::load(&file, &Overrides::default()).unwrap_err().to_string();
             let hint = format!("hint: `{typed}` is no key of a run file; did you mean `{meant}`?");

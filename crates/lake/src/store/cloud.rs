@@ -26,7 +26,9 @@ pub(super) fn open(url: &Url) -> Result<Arc<dyn ObjectStore>, Error> {
     let mut root = url.clone();
     root.set_path("");
     Ok(match url.scheme() {
-        "s3" | "s3a" => Arc::new(PrefixStore::new(AmazonS3Builder::from_env().with_url(root).build()?, prefix)),
+        "s3" | "s3a" => {
+            Arc::new(PrefixStore::new(AmazonS3Builder::from_env().with_url(root).build()?, prefix))
+        }
         "gs" => {
             Arc::new(PrefixStore::new(GoogleCloudStorageBuilder::from_env().with_url(root).build()?, prefix))
         }

@@ -55,7 +55,11 @@ async fn behaves(lake: Lake) {
         }
     }
     let listed = lake.list(&Path::from("bronze/blocks/c")).await.unwrap();
-    assert_eq!(listed, (0..MORE_THAN_A_PAGE).map(name).collect::<Vec<_>>(), "all, sorted, relative to the lake");
+    assert_eq!(
+        listed,
+        (0..MORE_THAN_A_PAGE).map(name).collect::<Vec<_>>(),
+        "all, sorted, relative to the lake"
+    );
 
     lake.delete(&gold).await.unwrap();
     lake.delete(&gold).await.unwrap();
