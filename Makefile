@@ -47,10 +47,10 @@ span_run = $(if $(filter command line environment,$(origin RUN)),$(RUN),$(1))
 
 month: build ## one month from chain to panel: make month MONTH=2024-11
 	@case '$(MONTH)' in [0-9][0-9][0-9][0-9]-[01][0-9]) ;; *) echo 'error: say which month: make month MONTH=2024-11' >&2; exit 2;; esac
-	pipelines/days month '$(MONTH)' '$(call span_run,pipelines/runs/2024-12.toml)' '$(programs)' $(lake_flag)
+	pipelines/days month '$(MONTH)' '$(call span_run,pipelines/runs/2024-12.toml)' '$(programs)' $(lake_flag) $(some_missing_is_fine)
 
 daily: build ## yesterday, once its end is final, and gold up to it: for cron
-	pipelines/days yesterday '$(call span_run,pipelines/runs/daily.toml)' '$(programs)' $(lake_flag)
+	pipelines/days yesterday '$(call span_run,pipelines/runs/daily.toml)' '$(programs)' $(lake_flag) $(some_missing_is_fine)
 
 backfill: build ## month by month backwards until something blocks: make backfill FROM=2024-12 UNTIL=2023-01
 	pipelines/backfill --run '$(call span_run,pipelines/runs/2024-12.toml)' --from '$(FROM)' --until '$(UNTIL)' --extract '$(programs)/extract' $(lake_flag)
