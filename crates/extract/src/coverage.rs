@@ -54,9 +54,8 @@ pub struct CoveredDay {
 
 /// Days of objects directly under a prefix.
 async fn days_under(lake: Lake, prefix: Path) -> Result<BTreeSet<Day>, StoreError> {
-    let paths = lake.list(&prefix).await?;
-    let day = |path: &Path| path.filename()?.strip_suffix(".json")?.parse().ok();
-    Ok(paths.iter().filter_map(day).collect())
+    let names = lake.names(&prefix).await?;
+    Ok(names.iter().filter_map(|name| name.strip_suffix(".json")?.parse().ok()).collect())
 }
 
 /// Lists prefixes at once, each in a task of its own: reading names costs more than asking for them.

@@ -15,6 +15,7 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use promise::Promises;
@@ -84,6 +85,8 @@ pub enum Put {
 pub struct Lake {
     store: Arc<dyn ObjectStore>,
     location: String,
+    /// Where it is a directory of this machine.
+    directory: Option<PathBuf>,
 }
 
 impl fmt::Debug for Lake {
@@ -106,7 +109,9 @@ impl Lake {
             _ => return Self::open_directory(std::path::Path::new(location), location),
         };
         match url.scheme() {
-            "memory" => Ok(Self { store: Arc::new(InMemory::new()), location: location.to_owned() }),
+            "memory" => {
+                Ok(Self { store: Arc::new(InMemory::new()), location: location.to_owned(), directory: None })
+            }
             "file" => {
                 let directory = url.to_file_path().map_err(|()| fail("not a path of this machine".into()))?;
                 Self::open_directory(&directory, location)
@@ -117,7 +122,7 @@ impl Lake {
                     return Err(StoreError::Open { location, why: why.into() });
                 }
                 let store = cloud::open(&url).map_err(|error| fail(error.to_string()))?;
-                Ok(Self { store, location: location.to_owned() })
+                Ok(Self { store, location: location.to_owned(), directory: None })
             }
             other => Err(fail(format!("this build has no store for `{other}://`"))),
         }
@@ -132,7 +137,8 @@ impl Lake {
         let store = LocalFileSystem::new_with_prefix(directory)
             .map_err(|error| fail(error.to_string()))?
             .with_automatic_cleanup(false);
-        Ok(Self { store: Arc::new(store), location: location.to_owned() })
+        let directory = Some(directory.to_owned());
+        Ok(Self { store: Arc::new(store), location: location.to_owned(), directory })
     }
 
     /// The location as it was given.
@@ -263,6 +269,44 @@ impl Lake {
             .map_err(|source| self.refused("list", prefix, source))?;
         paths.sort();
         Ok(paths)
+    }
+
+    /// Names of the objects directly under a prefix, sorted. Of a directory only the names are read, where a listing asks for
+    /// the size and time of each file.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`].
+    pub async fn names(&self, prefix: &Path) -> Result<Vec<String>, StoreError> {
+        let mut names: Vec<String> = match &self.directory {
+            Some(directory) => {
+                let directory = directory.join(prefix.as_ref());
+                let refused = |source: std::io::Error| {
+                    let source =
+                        object_store::Error::Generic { store: "LocalFileSystem", source: source.into() };
+                    self.refused("list", prefix, source)
+                };
+                let entries = match std::fs::read_dir(directory) {
+                    Ok(entries) => entries,
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+                    Err(error) => return Err(refused(error)),
+                };
+                let names = entries.map(|entry| entry.map(|entry| entry.file_name().into_string().ok()));
+                let names: Vec<Option<String>> = names.collect::<Result<_, _>>().map_err(refused)?;
+                names.into_iter().flatten().collect()
+            }
+            None => {
+                let listed = self.store.list_with_delimiter(Some(prefix)).await;
+                let listed = listed.map_err(|source| self.refused("list", prefix, source))?;
+                listed
+                    .objects
+                    .iter()
+                    .filter_map(|object| object.location.filename())
+                    .map(str::to_owned)
+                    .collect()
+            }
+        };
+        names.sort();
+        Ok(names)
     }
 
     fn refused(&self, action: &'static str, path: &Path, source: object_store::Error) -> StoreError {

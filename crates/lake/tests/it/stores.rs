@@ -61,6 +61,10 @@ async fn behaves(lake: Lake) {
         "all, sorted, relative to the lake"
     );
 
+    let names = lake.names(&Path::from("bronze/blocks/c")).await.unwrap();
+    assert_eq!((names.len(), names[0].as_str()), (MORE_THAN_A_PAGE, "00000.json"));
+    assert!(lake.names(&Path::from("nowhere")).await.unwrap().is_empty());
+
     lake.delete(&gold).await.unwrap();
     lake.delete(&gold).await.unwrap();
     assert_eq!(lake.get(&gold).await.unwrap(), None);
