@@ -13,7 +13,7 @@ stage = "$(programs)/$(1)"
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: month daily backfill test-cluster test-stores help build demo bronze silver gold show dictionary record-demo fmt lint test test-anvil bench-rpc check-deps ci
+.PHONY: month daily backfill test-cluster test-stores help build demo bronze silver gold check show report dictionary record-demo fmt lint test fuzz test-anvil test-contracts test-readers test-report report-assets report-images bench-rpc bench-transform bench-panel check-g5 check-codebook check-deps ci
 
 help: ## this list
 	@echo 'usage: make TARGET [RUN=pipelines/runs/NAME.toml] [LAKE=directory or URL]'
@@ -42,6 +42,9 @@ silver: build ## bronze to silver
 gold: build ## silver to gold
 	$(call stage,panel) build --run '$(RUN)' $(lake_flag) $(some_missing_is_fine)
 
+check: build ## gold against its rules and against silver; failing rows go into checks/gold
+	$(call stage,panel) check --run '$(RUN)' $(lake_flag)
+
 # The run of month, daily and backfill: RUN where the command line gives one.
 span_run = $(if $(filter command line environment,$(origin RUN)),$(RUN),$(1))
 
@@ -65,6 +68,9 @@ test-stores: ## the lake's behaviour on real object stores, and a lying one (PyP
 show: build ## a look at gold
 	$(call stage,panel) show --run '$(RUN)' $(lake_flag)
 
+report: build ## the state of gold as one HTML file, target/report.html
+	$(call stage,panel) report --run '$(RUN)' $(lake_flag) --out target/report.html
+
 dictionary: build ## docs/dictionary, written from the schema in crates/lake
 	$(call stage,panel) dictionary --out docs/dictionary
 
@@ -80,12 +86,68 @@ lint: ## clippy, warnings are errors
 test: ## every test
 	$(CARGO) test --workspace
 
+# FUZZ_CASES is a family and reader: nine tests, so 120,000 are a million and more.
+fuzz: ## a million arbitrary answers, logs and files for every decoder and reader
+	FUZZ_CASES=$(or $(FUZZ_CASES),120000) $(CARGO) test --package protocols --test it fuzz
+
 test-anvil: ## the tests that ask a real node (needs npm)
 	$(CARGO) test --package extract --test it -- --ignored anvil
+
+test-readers: build ## gold in pandas, polars, DuckDB, R and Stata's format; installs R (as root) and Python packages
+	.ci/test-readers
+
+test-report: build ## the report in headless Chromium; installs it (as root)
+	.ci/test-report
+
+report-images: build ## docs/images, from the report in Chromium
+	.ci/test-report --images
+
+# The files in the repository are the files of the npm packages, byte for byte; SHA256SUMS says which.
+vendored = crates/panel/assets/report/vendor
+
+report-assets: ## fetch the report's chart libraries from npm again (needs npm)
+	npm install --no-audit --no-fund --ignore-scripts --prefix target/report-assets d3@7.9.2 @observablehq/plot@0.6.17
+	cp target/report-assets/node_modules/d3/dist/d3.min.js $(vendored)/d3.min.js
+	cp target/report-assets/node_modules/d3/LICENSE $(vendored)/d3.LICENSE
+	cp target/report-assets/node_modules/@observablehq/plot/dist/plot.umd.min.js $(vendored)/plot.umd.min.js
+	cp target/report-assets/node_modules/@observablehq/plot/LICENSE $(vendored)/plot.LICENSE
+	cd $(vendored) && sha256sum --check SHA256SUMS
+
+test-contracts: ## every family's contracts on a local node, through extract and transform (needs npm)
+	$(CARGO) build --package extract --package transform
+	$(CARGO) test --package testkit --test it -- --ignored --nocapture contracts::
 
 # BENCH holds further arguments, such as BENCH='--days 1' for a quick look; BENCH=--help tells them all.
 bench-rpc: ## December 2024 against simulated providers: the bill, next to that of the plan's own algorithm
 	$(CARGO) bench --package extract --bench rpc -- $(BENCH)
+
+# The programs that panel is compared with come from PyPI, into an environment under the target directory.
+python = $(or $(CARGO_TARGET_DIR),target)/python-$(1)/bin/python
+
+$(or $(CARGO_TARGET_DIR),target)/python-%/bin/python:
+	python3 -m venv "$(@D)/.."
+
+check-g5: $(call python,g5) ## gold's sums recomputed from silver by DuckDB (from PyPI)
+	"$(call python,g5)" -m pip install --quiet --disable-pip-version-check duckdb
+	"$(call python,g5)" crates/panel/checks/g5.py '$(or $(LAKE),data/demo/lake)'
+
+check-codebook: build $(call python,codebook) ## gold against its data package, by Frictionless (from PyPI)
+	"$(call python,codebook)" -m pip install --quiet --disable-pip-version-check frictionless
+	$(call stage,panel) dictionary --run '$(RUN)' $(lake_flag)
+	"$(call python,codebook)" crates/panel/checks/codebook.py '$(or $(LAKE),data/demo/lake)/gold'
+
+bench-panel: $(call python,bench) ## 224 CSUs x 366 days: panel build against DuckDB and Polars (from PyPI) on the same silver
+	"$(call python,bench)" -m pip install --quiet --disable-pip-version-check duckdb polars pyarrow
+	$(CARGO) bench --package panel --bench panel -- --python "$(abspath $(call python,bench))" $(BENCH)
+
+# BENCH='--csus 8 --days 31' for a quick look; PROFILE=dev spares the release build, and measures nothing of worth.
+PROFILE ?= release
+bench-transform: ## silver of a synthetic lake of 224 CSUs x 366 days, beside DuckDB and Polars on its decode-free part
+	$(CARGO) build --profile $(PROFILE) --package transform --package testkit
+	test -x target/venv/bin/python || python3 -m venv target/venv
+	target/venv/bin/pip --quiet install duckdb polars
+	target/venv/bin/python crates/transform/benches/beside.py --scratch target/bench-transform \
+	  --programs '$(or $(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))' $(BENCH)
 
 check-deps: ## who may lean on whom
 	.ci/check-deps

@@ -7,6 +7,7 @@ use lake::day::{DayWindow, Zone};
 use lake::registry::Chain;
 use lake::span::BlockSpan;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// Probes after which the search stops guessing and halves.
@@ -71,12 +72,18 @@ pub struct Boundaries<'a> {
     chain: &'a Chain,
     head: Header,
     proven: Mutex<HashMap<i64, Boundary>>,
+    searched: AtomicU64,
 }
 
 impl<'a> Boundaries<'a> {
     /// A search below the final block `head`.
     pub fn new(pool: &'a Pool, chain: &'a Chain, head: Header) -> Self {
-        Self { pool, chain, head, proven: Mutex::default() }
+        Self { pool, chain, head, proven: Mutex::default(), searched: AtomicU64::new(0) }
+    }
+
+    /// Boundaries of days that were searched for so far.
+    pub fn searched(&self) -> u64 {
+        self.searched.load(Ordering::Relaxed)
     }
 
     /// Takes up both boundaries of a day whose blocks are known: they need no search.
@@ -95,8 +102,8 @@ impl<'a> Boundaries<'a> {
             let (day, chain) = (window.day, self.chain.name.clone());
             return Err(BoundaryError::NotFinal { day, chain, end: window.end, head: self.head });
         }
-        let (before, first) = self.at(Purpose::Boundary, window.start).await?;
-        let (last, after) = self.at(Purpose::Boundary, window.end).await?;
+        let at = |instant| self.at(Purpose::Boundary, instant);
+        let ((before, first), (last, after)) = futures::try_join!(at(window.start), at(window.end))?;
         // Both searches meeting in one pair of blocks means that the day has none.
         let is_empty = first == after;
         Ok(DayBlocks {
@@ -125,13 +132,27 @@ impl<'a> Boundaries<'a> {
             return Ok(None);
         }
         let (_, first) = self.at(Purpose::Witness, second).await?;
-        let (last, _) = self.at(Purpose::Witness, second.saturating_add(1)).await?;
-        Ok(last.and_then(|last| BlockSpan::new(first.number, last.number).ok()))
+        if time(first) > second {
+            return Ok(None);
+        }
+        // Its last block is the first, or close behind where blocks share seconds: by steps that double, and back by halves.
+        let (mut low, mut high, mut step) = (first, self.head, 1);
+        while low.number + 1 < high.number {
+            let is_beyond = time(high) > second && high != self.head;
+            let number = if is_beyond { low.number.midpoint(high.number) } else { low.number + step };
+            let probe = self.pool.header(Purpose::Witness, number.min(high.number - 1)).await?;
+            step *= 2;
+            *(if time(probe) > second { &mut high } else { &mut low }) = probe;
+        }
+        Ok(BlockSpan::new(first.number, low.number).ok())
     }
 
     async fn at(&self, purpose: Purpose, instant: i64) -> Result<Boundary, BoundaryError> {
         if let Some(boundary) = self.proven.lock().unwrap_or_else(PoisonError::into_inner).get(&instant) {
             return Ok(*boundary);
+        }
+        if purpose == Purpose::Boundary {
+            self.searched.fetch_add(1, Ordering::Relaxed);
         }
         // The chain's first block says as little of the day as its id does.
         let genesis = self.pool.header(Purpose::Identity, 0).await?;
@@ -208,8 +229,13 @@ fn time(header: Header) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::costs::Costs;
+    use crate::rpc::providers::{EndpointConfig, Providers, Reach};
+    use crate::rpc::secret::Scrubber;
     use lake::B256;
     use proptest::prelude::*;
+    use std::sync::Arc;
+    use testkit::server::Policy;
 
     fn header(number: usize, times: &[u64]) -> Header {
         Header { number: number as u64, hash: B256::ZERO, parent_hash: B256::ZERO, timestamp: times[number] }
@@ -245,6 +271,106 @@ mod tests {
             let (found, probes) = search(&times, instant, 3.0);
             assert!(time(found.low) < instant && instant <= time(found.high));
             assert!(probes <= 40, "{probes} probes for {instant}");
+        }
+    }
+
+    /// Times of blocks on a chain like a real one, the same in every run: `slow` blocks, then `fast` ones.
+    fn chain_like(slow: (usize, fn(f64) -> f64), fast: (usize, fn(f64) -> f64)) -> Vec<u64> {
+        let (mut state, mut time) = (7_u64, 1_600_000_000.0);
+        let mut dice = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as f64 / (1_u64 << 31) as f64
+        };
+        let mut times = Vec::with_capacity(slow.0 + fast.0);
+        for (blocks, gap) in [slow, fast] {
+            for _ in 0..blocks {
+                times.push(time as u64);
+                time += gap(dice());
+            }
+        }
+        times
+    }
+
+    /// Headers of a boundary on average, over the later half of a chain.
+    fn headers_on_average(times: &[u64], block_seconds: f64) -> f64 {
+        let (from, to) = (times[times.len() / 2] as i64, times[times.len() - 1] as i64);
+        let instants = (1..60).map(|nth| from + (to - from) * nth / 60);
+        let probes: u32 = instants.map(|instant| search(times, instant, block_seconds).1).sum();
+        f64::from(probes) / 59.0
+    }
+
+    #[test]
+    fn a_search_takes_as_many_headers_as_a_plan_takes_for_usual() {
+        let usual = |block_seconds| Costs::default().boundary(block_seconds);
+        // Before its merge Ethereum drew its block times, since then one slot in a hundred is missed.
+        let drawn = |dice: f64| 1.0 - 13.0 * (1.0 - dice).ln();
+        let ethereum =
+            chain_like((400_000, drawn), (500_000, |dice| if dice < 0.0065 { 24.0 } else { 12.0 }));
+        let polygon = chain_like(
+            (300_000, |dice| if dice < 0.1 { 5.0 } else { 2.0 }),
+            (600_000, |dice| if dice < 0.04 { 5.0 } else { 2.0 }),
+        );
+        let arbitrum = chain_like((500_000, |dice| 0.35 + 0.1 * dice), (1_500_000, |dice| 0.2 + 0.1 * dice));
+        for (chain, times, block_seconds) in
+            [("ethereum", ethereum, 12.07), ("polygon", polygon, 2.12), ("arbitrum", arbitrum, 0.25)]
+        {
+            let (found, usual) = (headers_on_average(&times, block_seconds), usual(block_seconds));
+            println!("{chain}: {found:.2} headers, a plan takes {usual}");
+            assert!((found - usual).abs() <= 0.15 * usual, "{chain}: {found} {usual}");
+        }
+    }
+
+    /// The blocks of a second on a chain that makes one every so many milliseconds, and the headers it took.
+    async fn blocks_of_a_second(milliseconds: u64, second: u64) -> (Option<BlockSpan>, u64) {
+        let clock = testkit::simchain::Clock::every_ms(milliseconds, 0..=50_000, 1_700_000_000).unwrap();
+        let chain = Arc::new(testkit::simchain::SimChain::new(7, 0..=50_000, clock).unwrap());
+        let time: Arc<dyn testkit::server::clock::Clock> = Arc::new(testkit::server::TokioClock::of_day());
+        let provider = Arc::new(testkit::server::Provider::new(&chain, Policy::honest(), &time));
+        let endpoint = EndpointConfig {
+            label: "e".into(),
+            operator: "e".into(),
+            chain: "sim".into(),
+            reach: Reach::InProcess(provider.carrier()),
+            scrubber: Scrubber::default(),
+            log_window: 100,
+            purse: None,
+        };
+        let providers = Providers { endpoints: vec![endpoint], ..Providers::default() };
+        let registered = Chain {
+            name: "sim".into(),
+            chain_id: 7,
+            native_symbol: "ETH".into(),
+            wrapped_native: None,
+            is_l2: false,
+            launch_date: None,
+            block_seconds: milliseconds as f64 / 1_000.0,
+            multicall3: None,
+            multicall3_block: 0,
+            finality_blocks: 0,
+            source: "simulated".into(),
+            notes: String::new(),
+        };
+        let lake = lake::Lake::open("memory:///").unwrap();
+        let pool = Pool::open(&registered, &providers, &lake, None).await.unwrap();
+        let head = pool.finalized(0, i64::MAX).await.unwrap();
+        let blocks =
+            Boundaries::new(&pool, &registered, head).blocks_at(1_700_000_000 + second).await.unwrap();
+        (blocks, provider.tally().methods["eth_getBlockByNumber"])
+    }
+
+    #[tokio::test]
+    async fn the_blocks_of_a_second_are_found_with_few_headers_more_than_a_boundary() {
+        let span = |first, last| BlockSpan::new(first, last).ok();
+        for (milliseconds, second, expected, most) in [
+            (12_000, 12 * 3_000, span(3_000, 3_000), 6),
+            (12_000, 12 * 3_000 + 5, None, 5),
+            (250, 5_000, span(20_000, 20_003), 10),
+            (100, 2_000, span(20_000, 20_009), 13),
+            (12_000, 12 * 60_000, None, 1),
+        ] {
+            let (found, headers) = blocks_of_a_second(milliseconds, second).await;
+            assert_eq!(found, expected, "{milliseconds} {second}");
+            assert!(headers <= most, "{milliseconds} {second}: {headers} headers");
         }
     }
 

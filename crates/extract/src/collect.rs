@@ -3,13 +3,15 @@
 use crate::boundary::{Boundaries, BoundaryError};
 use crate::claim::Turn;
 use crate::ledger::{self, Effort, Failure, Outcome};
+use crate::plan::costs::Costs;
 use crate::reads::{ReadMemory, Reader};
 use crate::report::{ChainProgress, Progress};
 use crate::rpc::journal::Journal;
 use crate::rpc::pool::{Pool, PoolError};
 use crate::rpc::providers::Providers;
 use crate::rpc::recording::Recorder;
-use crate::rpc::tally::Asked;
+use crate::rpc::tally::{Asked, Purpose};
+use crate::rpc::trust::Distrust;
 use crate::schedule::{OwnFirst, Schedule, ended};
 use crate::shard::{Never, never};
 use lake::Lake;
@@ -24,9 +26,10 @@ use lake::registry::{Chain, Csu};
 use lake::run::Run;
 use lake::span::BlockSpan;
 use lake::status::{AuditLevel, Dataset, Reason, Status};
-use protocols::{Family, Layout};
+use protocols::{Answers, Family, Layout};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What is needed to collect a run.
@@ -39,7 +42,7 @@ pub struct Collector<'a> {
     pub providers: &'a Providers,
     /// Keeps exchanges, for a recording.
     pub recorder: Option<Arc<Recorder>>,
-    /// Requests under way at once, a chain.
+    /// Requests under way at once, a chain; in a scan, an endpoint of those that share it.
     pub at_once: usize,
     /// How far scans are checked against other operators, where there are any.
     pub audit: AuditLevel,
@@ -92,6 +95,8 @@ pub(crate) struct DayTasks<'a> {
     pub(crate) tasks: Vec<(Unit<'a>, Dataset)>,
     /// Outcomes of objects that are there, but whose day has lost its blocks object.
     awaiting_blocks: Vec<Outcome>,
+    /// Whether the chain's price book is to be collected.
+    pub(crate) wants_prices: bool,
 }
 
 /// What became of days that were gone through.
@@ -110,13 +115,40 @@ pub(crate) struct OpenChain<'a> {
     pub(crate) pool: &'a Pool,
     pub(crate) boundaries: Boundaries<'a>,
     pub(crate) progress: &'a ChainProgress,
+    /// What went wrong with price books.
+    pub(crate) without_prices: Mutex<Vec<String>>,
     memory: Arc<Mutex<ReadMemory>>,
+    /// Days whose logs were scanned, and listings of contracts.
+    pub(crate) scanned: AtomicU64,
+    listings: Arc<AtomicU64>,
 }
 
 impl OpenChain<'_> {
     /// A reader of the chain's contracts, with what was learned of how to read them.
     pub(crate) fn reader(&self) -> Reader<'_> {
-        Reader::new(self.pool, self.chain).remembering(&self.memory)
+        Reader::new(self.pool, self.chain).remembering(&self.memory).counting(&self.listings)
+    }
+
+    /// What the searches and listings of this run have cost, beside what is known. Requests that were made again would
+    /// count as cost, so nothing is learned of a purpose that had any.
+    fn costs(&self, mut known: Costs) -> Costs {
+        let asked = self.pool.asked();
+        let sum = |purpose: Purpose, method: &'static str| {
+            let is_clean = asked.values().all(|asked| asked.again_for(purpose) == 0);
+            let sent = asked.values().filter_map(|asked| asked.counts().get(&(purpose, method)));
+            is_clean.then(|| sent.map(|count| count.sent).sum::<u64>())
+        };
+        let (header, call) = ("eth_getBlockByNumber", "eth_call");
+        for (mean, of, requests) in [
+            (&mut known.boundary, self.boundaries.searched(), sum(Purpose::Boundary, header)),
+            (&mut known.witness, self.scanned.load(Ordering::Relaxed), sum(Purpose::Witness, header)),
+            (&mut known.listing, self.listings.load(Ordering::Relaxed), sum(Purpose::Discovery, call)),
+        ] {
+            if let Some(requests) = requests {
+                mean.add(of, requests);
+            }
+        }
+        known
     }
 
     /// So many blocks more are done, at what cost so far.
@@ -203,6 +235,8 @@ impl<'a> Collector<'a> {
                     }
                 }
             }
+            let has_state = !tasks.is_empty() || !stored.is_empty();
+            let wants_prices = has_state && self.lacks_price_book(chain, window).await;
             if !stored.is_empty() {
                 // An object without its day's proven blocks is of no use to `transform`.
                 match self.stored_blocks(chain, window).await {
@@ -213,8 +247,8 @@ impl<'a> Collector<'a> {
                     }
                 }
             }
-            if !tasks.is_empty() || !awaiting_blocks.is_empty() {
-                days.push(DayTasks { window, tasks, awaiting_blocks });
+            if !tasks.is_empty() || !awaiting_blocks.is_empty() || wants_prices {
+                days.push(DayTasks { window, tasks, awaiting_blocks, wants_prices });
             }
         }
         (days, settled)
@@ -228,6 +262,7 @@ impl<'a> Collector<'a> {
         if let Err(error) = Journal::sweep(self.lake, &chain.name, &unfinished).await {
             collected.warnings.push(error.to_string());
         }
+        collected.warnings.extend(self.price_book_warnings(chain).await);
         if days.is_empty() {
             return collected;
         }
@@ -254,7 +289,16 @@ impl<'a> Collector<'a> {
                 let progress = self.progress.chain(&chain.name, own.len());
                 let boundaries = Boundaries::new(&pool, chain, head);
                 let memory = Arc::new(Mutex::new(self.remembered_reads(chain).await));
-                let open = OpenChain { chain, pool: &pool, boundaries, progress: &progress, memory };
+                let open = OpenChain {
+                    chain,
+                    pool: &pool,
+                    boundaries,
+                    progress: &progress,
+                    memory,
+                    without_prices: Mutex::default(),
+                    scanned: AtomicU64::new(0),
+                    listings: Arc::default(),
+                };
                 let mut gone = self.days(&open, &units, own).await;
                 drop(own_first);
                 let is_spent = gone.outcomes.iter().any(|outcome| outcome.reason == Some(Reason::Budget));
@@ -274,6 +318,12 @@ impl<'a> Collector<'a> {
                 });
                 collected.elsewhere.extend(elsewhere);
                 collected.not_begun.extend(gone.not_begun.into_iter().map(|day| (name(), day)));
+                let costs = open.costs(Costs::of(self.lake, &chain.name).await);
+                if let Err(error) = costs.keep(self.lake, &chain.name).await {
+                    tracing::warn!("{error}");
+                }
+                let without_prices = open.without_prices.into_inner();
+                collected.warnings.extend(without_prices.unwrap_or_else(PoisonError::into_inner));
             }
         }
         collected.asked = pool.asked();
@@ -366,7 +416,8 @@ impl<'a> Collector<'a> {
                     Standing::Settled(outcome) => done.push(outcome),
                 }
             }
-            let share = self.schedule.share().filter(|_| !open_tasks.is_empty());
+            day.wants_prices = day.wants_prices && self.lacks_price_book(open.chain, day.window).await;
+            let share = self.schedule.share().filter(|_| !open_tasks.is_empty() || day.wants_prices);
             if let Some(share) = share {
                 match share.claims.take(self.lake, name, date, self.schedule.is_own(name, date)).await {
                     Ok(Turn::Ours) => {}
@@ -380,7 +431,6 @@ impl<'a> Collector<'a> {
             }
             day.tasks = open_tasks;
             open.progress.begin_day(date);
-            let known = layouts.clone();
             match Journal::open(self.lake, name, date).await {
                 Err(error) => done.extend(fail_all(&day, &Failure::from(error))),
                 Ok(journal) => {
@@ -396,12 +446,6 @@ impl<'a> Collector<'a> {
                 }
             }
             self.record(&done).await;
-            for (csu, history) in layouts.iter().filter(|(csu, history)| known.get(*csu) != Some(*history)) {
-                // Only a memory: what is not saved is found again.
-                if let Err(error) = self.lake.replace_json(&path::layout_cache(csu), history).await {
-                    tracing::warn!("{error}");
-                }
-            }
             self.keep_state(open.pool).await;
             let memory = open.memory.lock().unwrap_or_else(PoisonError::into_inner).clone();
             if memory != ReadMemory::default()
@@ -438,17 +482,25 @@ impl<'a> Collector<'a> {
         units: &[Unit<'a>],
         outcomes: &mut Vec<Outcome>,
     ) {
-        let mut known: BTreeSet<String> = BTreeSet::new();
+        let mut known: BTreeSet<(String, Distrust)> = BTreeSet::new();
         loop {
-            let caught = open.pool.distrusted().into_iter().map(|refusal| refusal.label);
-            let caught: BTreeSet<String> = caught.filter(|label| !known.contains(label)).collect();
+            let caught = open.pool.distrusted().into_iter().map(|caught| (caught.refusal.label, caught.of));
+            let caught: BTreeSet<(String, Distrust)> =
+                caught.filter(|caught| !known.contains(caught)).collect();
             if caught.is_empty() {
                 return;
             }
             known.extend(caught.iter().cloned());
             let doubtful = self.resting_on(&caught, outcomes).await;
-            if doubtful.is_empty() {
+            let doubtful_books = self.price_books_resting_on(open.chain, &caught).await;
+            if doubtful.is_empty() && doubtful_books.is_empty() {
                 continue;
+            }
+            for date in &doubtful_books {
+                let key = BronzeKey::Prices { chain: open.chain.name.clone(), date: *date };
+                if let Err(error) = self.lake.delete(&key.path()).await {
+                    tracing::warn!("{error}");
+                }
             }
             for (csu, date, dataset) in &doubtful {
                 let path = BronzeKey::of(*dataset, csu, *date).path();
@@ -463,25 +515,39 @@ impl<'a> Collector<'a> {
                 let date = day.window.day;
                 day.tasks.retain(|(unit, set)| is_doubtful(&unit.csu.id, date, *set));
                 day.awaiting_blocks.clear();
+                day.wants_prices &= doubtful_books.contains(&date);
             }
-            days.retain(|day| !day.tasks.is_empty());
+            days.retain(|day| !day.tasks.is_empty() || day.wants_prices);
             outcomes.retain(|outcome| !is_doubtful(&outcome.csu, outcome.date, outcome.dataset));
             outcomes.extend(self.days(open, units, days).await.outcomes);
         }
     }
 
-    /// Collected tasks that rest on the word of these endpoints, as the ledger remembers.
+    /// Collected tasks that rest on what these endpoints are not believed, as this run knows or the ledger remembers.
     async fn resting_on(
         &self,
-        labels: &BTreeSet<String>,
+        caught: &BTreeSet<(String, Distrust)>,
         outcomes: &[Outcome],
     ) -> BTreeSet<(String, Day, Dataset)> {
         let mut doubtful = BTreeSet::new();
         for outcome in outcomes.iter().filter(|outcome| outcome.status == Status::Collected) {
-            let path = path::ledger_entry(outcome.dataset, &outcome.csu, outcome.date);
-            let Ok(Some(bytes)) = self.lake.get(&path).await else { continue };
-            let Ok(entry) = serde_json::from_slice::<LedgerEntry>(&bytes) else { continue };
-            if entry.endpoints.iter().any(|label| labels.contains(label)) {
+            let (rests_on, logs_from) = match &outcome.effort {
+                Some(effort) => (effort.endpoints.clone(), effort.logs_from.clone()),
+                None => {
+                    let path = path::ledger_entry(outcome.dataset, &outcome.csu, outcome.date);
+                    let Ok(Some(bytes)) = self.lake.get(&path).await else { continue };
+                    let Ok(entry) = serde_json::from_slice::<LedgerEntry>(&bytes) else { continue };
+                    // The ledger does not say who gave the logs and who the reads: it may have been any of them.
+                    let all: BTreeSet<String> = entry.endpoints.into_iter().collect();
+                    (all.clone(), all)
+                }
+            };
+            let is_doubtful = |(label, of): &(String, Distrust)| match (of, outcome.dataset) {
+                (Distrust::Everything, _) => rests_on.contains(label),
+                (Distrust::Logs, Dataset::Liquidations) => logs_from.contains(label),
+                (Distrust::Logs, Dataset::Tvl) => false,
+            };
+            if caught.iter().any(is_doubtful) {
                 doubtful.insert((outcome.csu.clone(), outcome.date, outcome.dataset));
             }
         }
@@ -494,7 +560,7 @@ impl<'a> Collector<'a> {
         day: &DayTasks<'a>,
         layouts: &mut BTreeMap<&'a str, LayoutHistory>,
     ) -> Vec<Outcome> {
-        if day.tasks.is_empty() && day.awaiting_blocks.is_empty() {
+        if day.tasks.is_empty() && day.awaiting_blocks.is_empty() && !day.wants_prices {
             return Vec::new();
         }
         let blocks = match self.day_blocks(open, day.window).await {
@@ -518,6 +584,10 @@ impl<'a> Collector<'a> {
             }
         }
         let work = DayWork { open, day: &blocks.day, span, before: blocks.before, last };
+        // Where no task is open, some CSU's objects are there already.
+        if day.wants_prices && (day.tasks.is_empty() || !of_set.is_empty()) {
+            self.price_book(&work).await;
+        }
         let snapshots = of_set.remove(&Dataset::Tvl).unwrap_or_default();
         // Where logs list the markets, the day's scan comes first: it brings the logs of the day's new markets with it.
         let is_listed_by_logs = |unit: &Unit<'_>| unit.family.history(unit.csu).is_some();
@@ -525,6 +595,17 @@ impl<'a> Collector<'a> {
         let mut confirmed = BTreeMap::new();
         outcomes.extend(self.snapshots(&work, &at_once, layouts, &mut confirmed).await);
         let scans = of_set.remove(&Dataset::Liquidations).unwrap_or_default();
+        for unit in &scans {
+            let id = unit.csu.id.as_str();
+            // A snapshot that was written before shows whether the remembered layout held at its block.
+            let known = layouts.get(id).and_then(|history| history.range(..=day.window.day).next_back());
+            if let (Some((_, layout)), false) = (known, confirmed.contains_key(id)) {
+                let calls = self.stored_calls(unit.csu, day.window.day, last).await;
+                if !calls.is_empty() && unit.family.confirm(unit.csu, layout, &Answers::new(&calls)).is_ok() {
+                    confirmed.insert(id, layout.clone());
+                }
+            }
+        }
         outcomes.extend(self.liquidations(&work, &scans, &confirmed).await);
         if !later.is_empty() {
             outcomes.extend(self.snapshots(&work, &later, layouts, &mut confirmed).await);
@@ -579,7 +660,7 @@ impl<'a> Collector<'a> {
         Err(bad_object(&key, "it is of another CSU, chain, day or time zone than its path and the run say"))
     }
 
-    fn day_of_chain(&self, chain: &Chain, window: DayWindow) -> DayOfChain {
+    pub(crate) fn day_of_chain(&self, chain: &Chain, window: DayWindow) -> DayOfChain {
         DayOfChain {
             chain: chain.name.clone(),
             chain_id: chain.chain_id,
@@ -639,7 +720,7 @@ impl<'a> Collector<'a> {
         }
     }
 
-    async fn remembered_reads(&self, chain: &Chain) -> ReadMemory {
+    pub(crate) async fn remembered_reads(&self, chain: &Chain) -> ReadMemory {
         // As with layouts: what cannot be read is learned again.
         match self.lake.get(&path::read_memory(&chain.name)).await {
             Ok(Some(bytes)) => serde_json::from_slice(&bytes).unwrap_or_default(),
@@ -709,7 +790,7 @@ pub(crate) fn csu_of_day(csu: &Csu, day: DayOfChain) -> CsuOfDay {
     CsuOfDay { csu: csu.id.clone(), family: csu.family.clone(), entry: csu.entry, day }
 }
 
-fn bad_object(key: &BronzeKey, why: &str) -> Failure {
+pub(crate) fn bad_object(key: &BronzeKey, why: &str) -> Failure {
     let message = format!("{key} cannot be used: {why}\nhint: look at it, then delete it and run again");
     Failure::new(Reason::BadObject, message)
 }

@@ -15,11 +15,14 @@ use serde_json::json;
 /// Steps of discovery after which a family is taken to be going in circles.
 const DISCOVERY_STEPS: usize = 16;
 
-/// Keeps a layout from this day on, unless the day would use the same one anyway.
-pub(crate) fn remember(history: &mut LayoutHistory, day: Day, layout: &Layout) {
-    if history.range(..=day).next_back().is_none_or(|(_, known)| known != layout) {
+/// Keeps a layout from this day on, unless the day would use the same one anyway. Returns whether the history is another
+/// now.
+pub(crate) fn remember(history: &mut LayoutHistory, day: Day, layout: &Layout) -> bool {
+    let is_new = history.range(..=day).next_back().is_none_or(|(_, known)| known != layout);
+    if is_new {
         history.insert(day, layout.clone());
     }
+    is_new
 }
 
 /// Asks a family's discovery questions at a block until it has the layout, beginning with answers already there and with
@@ -31,11 +34,25 @@ pub(crate) async fn discover(
     mut answers: Vec<CallRecord>,
     history: &[RawLog],
 ) -> Result<Layout, Failure> {
-    for _ in 0..DISCOVERY_STEPS {
-        let step = unit.family.discover(unit.csu, &Answers::new(&answers), history);
+    discover_on(reader, unit, block, &mut answers, history).await
+}
+
+/// As [`discover`], leaving all answers behind.
+pub(crate) async fn discover_on(
+    reader: &Reader<'_>,
+    unit: Unit<'_>,
+    block: Header,
+    answers: &mut Vec<CallRecord>,
+    history: &[RawLog],
+) -> Result<Layout, Failure> {
+    for nth in 0..DISCOVERY_STEPS {
+        let step = unit.family.discover(unit.csu, &Answers::new(&*answers), history);
         match step.map_err(|error| Failure::new(Reason::DiscoveryFailed, error))? {
             Discovery::Found(layout) => return Ok(layout),
             Discovery::Ask(calls) => {
+                if nth == 0 {
+                    reader.count_listing();
+                }
                 answers.extend(
                     reader
                         .read(Purpose::Discovery, calls, block.number)

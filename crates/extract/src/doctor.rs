@@ -6,9 +6,10 @@
 //! and so shows whether a block's state is held.
 
 mod probe;
+pub mod registry;
 mod report;
 
-pub use report::{Examined, Finding, LakeReport, MissingKey, Report};
+pub use report::{Examined, Finding, LakeReport, MissingKey, Report, with_noun};
 
 use crate::rpc::endpoint::{Endpoint, Refusal};
 use crate::rpc::providers::{EndpointConfig, Providers, Reach};
@@ -212,15 +213,16 @@ impl Bill {
         let endpoints: u64 = self.rows.iter().map(|row| row.endpoints).sum();
         let seconds = self.rows.iter().map(|row| row.seconds).fold(0.0, f64::max);
         let mut text = format!(
-            "{endpoints} endpoints, about {} requests an endpoint, {seconds:.0} s where the pace is slowest\n",
+            "asking {}, about {} questions each; at their pace that takes {seconds:.0} s at most\n",
+            with_noun(endpoints, "endpoint"),
             requests.div_ceil(endpoints.max(1))
         );
         // Requests of keyless endpoints are told by the line above.
         for row in self.rows.iter().filter(|row| row.unit != "requests") {
             let units = crate::plan::with_separators(row.units);
             // Writing to a String cannot fail.
-            let _ =
-                writeln!(text, "{}: about {units} {} for {} endpoints", row.purse, row.unit, row.endpoints);
+            let of = with_noun(row.endpoints, "endpoint");
+            let _ = writeln!(text, "{}: about {units} {} for {of}", row.purse, row.unit);
         }
         text
     }

@@ -13,7 +13,7 @@ use lake::status::Reason;
 use serde::{Deserialize, Serialize};
 
 /// Blocks after which what was read is kept: a run that is cut off begins again no further back.
-const KEPT_EVERY: u64 = 250_000;
+pub(crate) const KEPT_EVERY: u64 = 250_000;
 
 /// Logs of a filter from one block through another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +24,27 @@ struct History {
     logs: Vec<RawLog>,
 }
 
+/// How far a CSU's history has been read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reaches {
+    /// Through this block.
+    Through(u64),
+    /// Nowhere yet; it begins with this block.
+    Nothing {
+        /// The block.
+        from: u64,
+    },
+}
+
 impl Collector<'_> {
+    /// How far a CSU's history has been read; none for a family that needs none.
+    pub(crate) async fn history_reaches(&self, unit: Unit<'_>) -> Option<Reaches> {
+        let filter = unit.family.history(unit.csu)?;
+        let from = begins(unit).ok()?;
+        let known = self.known_history(unit, &filter, from).await;
+        Some(known.map_or(Reaches::Nothing { from }, |known| Reaches::Through(known.through)))
+    }
+
     /// The logs that list a CSU's markets up to the day's last block; none for a family that needs none.
     pub(crate) async fn listing_logs(
         &self,

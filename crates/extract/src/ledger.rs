@@ -40,6 +40,8 @@ pub struct Effort {
     pub blocks_scanned: Option<u64>,
     /// Labels of the endpoints that answered.
     pub endpoints: BTreeSet<String>,
+    /// Labels of those among them that gave logs.
+    pub logs_from: BTreeSet<String>,
 }
 
 impl Outcome {

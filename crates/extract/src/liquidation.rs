@@ -18,6 +18,10 @@ use lake::span::BlockSpan;
 use lake::status::{AuditLevel, Dataset, Reason};
 use protocols::{At, Call, DayStart, Layout};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
+
+/// Blocks of a listing's logs whose headers are compared with them, at most.
+const HEADERS_OF_HISTORY: usize = 20;
 
 /// A CSU with its contracts and the logs that are its liquidations.
 struct Planned<'a> {
@@ -46,6 +50,7 @@ impl<'a> Collector<'a> {
         let listings: Vec<LogFilter> =
             planned.iter().filter_map(|plan| plan.unit.family.history(plan.unit.csu)).collect();
         let filter = LogFilter::union(planned.iter().map(|plan| &plan.filter).chain(&listings));
+        work.open.scanned.fetch_add(1, Ordering::Relaxed);
         let (scan, checked) = match self.witness(work, &planned).await {
             Ok(witness) => self.checked_scan(work, work.span, &filter, witness).await,
             Err(error) => {
@@ -67,6 +72,7 @@ impl<'a> Collector<'a> {
             blocks_expected: Some(work.span.count()),
             blocks_scanned: Some(covered.count()),
             endpoints: scan.labels().union(&reader.labels()).cloned().collect(),
+            logs_from: scan.labels(),
             ..Effort::default()
         };
         let mut records: Vec<(Unit<'a>, LiquidationLogs, Effort)> = Vec::new();
@@ -249,7 +255,9 @@ impl<'a> Collector<'a> {
         let day = format!("{} {}", work.day.chain, work.day.date);
         // Each round without success leaves one endpoint fewer, so the rounds end.
         loop {
-            pool.scan(&mut scan, filter, span, self.at_once, |blocks| work.open.advance(blocks)).await;
+            // Each of the keys that share the scan has its own pace to be kept busy.
+            let at_once = self.at_once * pool.sharing_scan(filter, span.first()).max(1);
+            pool.scan(&mut scan, filter, span, at_once, |blocks| work.open.advance(blocks)).await;
             if scan.failure.is_some() {
                 return (scan, checked);
             }
@@ -266,10 +274,17 @@ impl<'a> Collector<'a> {
                 (None, None) => true,
             };
             checked.witnessed = witness.is_some() && is_shown;
-            let distrusted = || pool.distrusted().into_iter().map(|refusal| refusal.label);
-            let caught: BTreeSet<String> = if is_shown { BTreeSet::new() } else { distrusted().collect() };
-            let caught = if caught.is_empty() {
-                match pool.ask_again(&scan, filter, self.audit, &day).await {
+            if is_shown {
+                // A day's logs are read at, and their headers asked for anyway; those that list markets are not.
+                let (purpose, headers) = match span == work.span {
+                    true => (Purpose::Event, usize::MAX),
+                    false => (Purpose::Sample, HEADERS_OF_HISTORY),
+                };
+                let asked_again = match pool.hashes_hold(&scan, purpose, headers, self.at_once).await {
+                    Ok(()) => pool.ask_again(&scan, filter, self.audit, &day).await,
+                    Err(doubt) => Err(doubt),
+                };
+                match asked_again {
                     Ok(confirmed) => {
                         checked.confirmed = confirmed;
                         return (scan, checked);
@@ -278,19 +293,11 @@ impl<'a> Collector<'a> {
                         scan.give_up(error);
                         return (scan, checked);
                     }
-                    Err(Doubt::Caught(refusals)) => {
-                        let labels = refusals.iter().map(|refusal| refusal.label.clone()).collect();
-                        for refusal in refusals {
-                            pool.distrust(refusal).await;
-                        }
-                        labels
-                    }
+                    Err(Doubt::Caught(caught)) => pool.distrust(caught).await,
                 }
-            } else {
-                caught
-            };
-            for label in &caught {
-                scan.forget(label);
+            }
+            for caught in pool.distrusted() {
+                scan.forget(&caught.refusal.label);
             }
         }
     }
@@ -369,6 +376,7 @@ impl<'a> Collector<'a> {
             .map(|log| log.block_number)
             .collect();
         work.open.progress.begin_reads(blocks.len() as u64);
+        let batch = &work.open.pool.batch(blocks.len() as u64);
         let at_block = |number: u64| async move {
             let header =
                 work.open.pool.header(Purpose::Event, number).await.map_err(|error| Failure::from(&error))?;
@@ -384,7 +392,7 @@ impl<'a> Collector<'a> {
                 .iter()
                 .filter_map(|plan| {
                     let own: Vec<&RawLog> = here().filter(|log| plan.filter.matches(log)).collect();
-                    let calls = plan.unit.family.event_reads(plan.unit.csu, &plan.layout, &own);
+                    let calls = self.event_calls(work, plan.unit, &plan.layout, &own);
                     (!own.is_empty()).then_some((plan, own, calls))
                 })
                 .collect();
@@ -398,11 +406,12 @@ impl<'a> Collector<'a> {
             for (Planned { unit, layout, history, .. }, own, calls) in plans {
                 let records = answers.by_ref().take(calls.len()).collect();
                 let asked = ReadsAtBlock { block: header, calls: records };
-                let again = |layout: &Layout| unit.family.event_reads(unit.csu, layout, &own);
+                let again = |layout: &Layout| self.event_calls(work, *unit, layout, &own);
                 let confirmed =
                     confirm(reader, Purpose::Event, *unit, layout.clone(), history, asked, again).await;
                 reads.push((unit.csu.id.as_str(), confirmed.map(|(_, reads)| reads)));
             }
+            batch.one_done();
             work.open.advance(1);
             Ok(reads)
         };
@@ -410,7 +419,8 @@ impl<'a> Collector<'a> {
         // Boxed: the compiler cannot name the lifetimes of a stream of borrowing futures otherwise.
         let tasks: Vec<BoxFuture<'_, Result<ReadsOfBlock<'a>, Failure>>> =
             blocks.into_iter().map(|number| at_block(number).boxed()).collect();
-        let mut groups = futures::stream::iter(tasks).buffered(self.at_once.max(1));
+        // In any order: else one that is late holds up all that come after it.
+        let mut groups = futures::stream::iter(tasks).buffer_unordered(self.at_once.max(1));
         while let Some(group) = groups.next().await {
             for (csu, reads) in group? {
                 let all = by_csu.entry(csu).or_insert_with(|| Ok(Vec::new()));
@@ -420,6 +430,9 @@ impl<'a> Collector<'a> {
                     (Err(_), _) => {}
                 }
             }
+        }
+        for all in by_csu.values_mut().flatten() {
+            all.sort_by_key(|reads| reads.block.number);
         }
         Ok(by_csu)
     }
@@ -453,8 +466,9 @@ pub(crate) fn scan_failure(scan: &Scan, span: BlockSpan) -> Option<Failure> {
     let spans: Vec<String> = missing.iter().take(3).map(ToString::to_string).collect();
     let more = missing.len().saturating_sub(spans.len());
     let why = scan.failure.as_ref().map_or_else(String::new, |error| format!(": {error}"));
-    let reason = match &scan.failure {
-        Some(error) if covered.count() == 0 => error.reason(),
+    // A spent budget is no fault of the blocks: the rest is read when the next month begins.
+    let reason = match scan.failure.as_ref().map(PoolError::reason) {
+        Some(reason) if covered.count() == 0 || reason == Reason::Budget => reason,
         _ => Reason::BlocksMissing,
     };
     let more = if more == 0 { String::new() } else { format!(" and {more} more spans") };

@@ -6,21 +6,25 @@ use extract::checkpoint::Checkpoint;
 use extract::claim::ABANDONED_AFTER;
 use extract::collect::Collector;
 use extract::coverage::Coverage;
-use extract::doctor::Doctor;
+use extract::doctor::registry::{CheckedRow, RegistryCheck};
+use extract::doctor::{Doctor, with_noun};
+use extract::fill::{DEFILLAMA, Filler};
 use extract::report::{Progress, Summary};
 use extract::rpc::providers::Providers;
 use extract::rpc::recording::Recorder;
+use extract::rpc::secret::SecretUrl;
 use extract::rpc::share::{KeyGroup, RateShare};
 use extract::schedule::Schedule;
 use extract::shard::Shard;
 use extract::status::RunStatus;
 use lake::Lake;
-use lake::day::Day;
-use lake::registry::Registry;
+use lake::day::{Day, Zone};
+use lake::registry::{Csu, Registry};
 use lake::run::{Overrides, Run};
 use lake::status::{AuditLevel, Reason};
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -61,14 +65,32 @@ enum Command {
     /// Ask every endpoint what it can do, and keep it for later runs: chain, head, how old its state and logs are, log
     /// window, state overrides, batch size. Says what is wrong and what to do, and what the lake's store can promise.
     ///
-    /// Exit codes: 0 every endpoint can be used; 1 some cannot; 2 could not begin.
+    /// With --registry, check the rows of the registry instead: whether each contract is there since the block that its row
+    /// says and at the last final block (or the last of a day), and whether every role that its family finds answers a view
+    /// call.
+    ///
+    /// Exit codes: 0 every endpoint can be used, or every row is as the registry says; 1 some are not, or it is not known;
+    /// 2 could not begin.
     ///
     /// Example: extract doctor --run pipelines/runs/2024-12.toml --chain ethereum
+    ///
+    /// Example: extract doctor --registry --csu family:aave_v3 --day 2024-12-31 --lake data/lake
     Doctor(DoctorArgs),
+    /// Ask an off-chain service for the prices that silver lacks, and for no others.
+    ///
+    /// What is missing is what `transform run` listed (see `transform missing-prices`). What the service answered is kept in
+    /// bronze/fills in its own words, apart from the chain's prices, and is never changed by a later fill. Run transform
+    /// again afterwards: figures made with such a price have price_source = off_chain and the flag off_chain_price.
+    ///
+    /// Exit codes: 0 nothing is missing any more; 1 some is, and is listed; 2 could not begin.
+    ///
+    /// Example: extract fill-prices --run pipelines/runs/2024-12.toml --source defillama
+    FillPrices(FillArgs),
 }
 
+/// What a run is over.
 #[derive(Args)]
-struct RunArgs {
+struct What {
     /// Run file: days, CSUs, datasets, registry and lake.
     #[arg(long, value_name = "FILE")]
     run: PathBuf,
@@ -84,10 +106,43 @@ struct RunArgs {
     /// CSUs, in place of the run file's: an id, a pattern such as aave_v3_*, family:NAME or chain:NAME. Repeatable.
     #[arg(long, value_name = "NAME")]
     csu: Vec<String>,
+}
+
+impl What {
+    fn load(&self) -> anyhow::Result<(Run, Lake)> {
+        let (lake, csus) = (self.lake.clone(), self.csu.clone());
+        let run = Run::load(&self.run, &Overrides { lake, from: self.from, to: self.to, csus })?;
+        let lake = run.open_lake()?;
+        Ok((run, lake))
+    }
+}
+
+#[derive(Args)]
+struct FillArgs {
+    #[command(flatten)]
+    what: What,
+    /// Off-chain service.
+    #[arg(long, value_name = "NAME", default_value = "defillama")]
+    source: String,
+    /// Where the service is, in place of its free address. It may hold a key, and appears in no output.
+    #[arg(long, value_name = "URL", default_value = DEFILLAMA, hide_default_value = true)]
+    base_url: String,
+    /// Requests a second, at most.
+    #[arg(long, value_name = "N", default_value = "2")]
+    per_second: NonZeroU32,
+    /// Print the result as JSON on stdout.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct RunArgs {
+    #[command(flatten)]
+    what: What,
     /// Endpoints file, in place of the run's. Keys stay in the environment variables that it names.
     #[arg(long, value_name = "FILE")]
     providers: Option<PathBuf>,
-    /// Requests under way at once on each chain.
+    /// Requests under way at once on each chain; in a scan, on each of the endpoints that share it.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: u16,
     /// How far log scans are checked against other operators: one_source, sampled, two_operators or receipts.
@@ -154,6 +209,16 @@ struct DoctorArgs {
     /// Lake to keep it in, a directory or URL, in place of the run file's. Without either nothing is kept.
     #[arg(long, value_name = "URL")]
     lake: Option<String>,
+    /// Check the rows of the registry, not the endpoints.
+    #[arg(long)]
+    registry: bool,
+    /// Rows to check, in place of the run's or of all: an id, a pattern such as aave_v3_*, family:NAME or chain:NAME.
+    /// Repeatable.
+    #[arg(long, value_name = "NAME", requires = "registry")]
+    csu: Vec<String>,
+    /// Day at whose last block the rows are looked at, in the run's time zone or New York's. [default: the last final block]
+    #[arg(long, value_name = "YYYY-MM-DD", requires = "registry")]
+    day: Option<Day>,
     /// Print the result as JSON on stdout.
     #[arg(long)]
     json: bool,
@@ -183,7 +248,9 @@ fn main() -> ExitCode {
             Command::Run(args) => runtime.block_on(run(args)),
             Command::Plan(args) => runtime.block_on(plan(args)),
             Command::Status(args) => runtime.block_on(status(args)),
+            Command::Doctor(args) if args.registry => runtime.block_on(check_registry(args)),
             Command::Doctor(args) => runtime.block_on(doctor(args)),
+            Command::FillPrices(args) => runtime.block_on(fill_prices(args)),
         });
     match outcome {
         Ok(code) => code,
@@ -203,10 +270,7 @@ fn log_filter() -> String {
 
 /// What a run and its plan begin with: the run, its lake, and the endpoints with what their keys have spent.
 async fn begin(args: &RunArgs) -> anyhow::Result<(Run, Lake, Providers)> {
-    let overrides =
-        Overrides { lake: args.lake.clone(), from: args.from, to: args.to, csus: args.csu.clone() };
-    let run = Run::load(&args.run, &overrides)?;
-    let lake = run.open_lake()?;
+    let (run, lake) = args.what.load()?;
     let file = args.providers.as_ref().unwrap_or(&run.providers);
     let is_in_group = |name: &str| args.keys.as_ref().is_none_or(|keys| keys.has(name));
     let mut providers = Providers::load(file, |name| std::env::var(name).ok().filter(|_| is_in_group(name)))?;
@@ -264,8 +328,16 @@ async fn status(args: StatusArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-async fn doctor(args: DoctorArgs) -> anyhow::Result<ExitCode> {
-    let overrides = Overrides { lake: args.lake.clone(), ..Overrides::default() };
+/// What a doctor begins with: the endpoints and the registry, of a run or of files.
+struct Practice {
+    run: Option<Run>,
+    providers: Providers,
+    registry: Registry,
+    lake: Option<Lake>,
+}
+
+async fn practice(args: &DoctorArgs) -> anyhow::Result<Practice> {
+    let overrides = Overrides { lake: args.lake.clone(), csus: args.csu.clone(), ..Overrides::default() };
     let run = args.run.as_deref().map(|file| Run::load(file, &overrides)).transpose()?;
     let file = match (&args.providers, &run) {
         (Some(file), _) => file.clone(),
@@ -277,6 +349,21 @@ async fn doctor(args: DoctorArgs) -> anyhow::Result<ExitCode> {
         Some(run) => run.registry.clone(),
         None => Registry::load(file.parent().unwrap_or(Path::new("")))?,
     };
+    let lake = match (&run, &args.lake) {
+        (Some(run), _) => Some(run.open_lake()?),
+        (None, Some(location)) => Some(Lake::open(location)?),
+        (None, None) => None,
+    };
+    if let Some(lake) = &lake {
+        for purse in providers.purses() {
+            purse.take_up(lake).await?;
+        }
+    }
+    Ok(Practice { run, providers, registry, lake })
+}
+
+async fn doctor(args: DoctorArgs) -> anyhow::Result<ExitCode> {
+    let Practice { run, providers, registry, lake } = practice(&args).await?;
     let names: BTreeSet<&str> = match (&run, args.chain.as_slice()) {
         (Some(run), []) => run.csus().map(|csu| csu.chain.as_str()).collect(),
         (None, []) => providers.endpoints.iter().map(|config| config.chain.as_str()).collect(),
@@ -288,22 +375,12 @@ async fn doctor(args: DoctorArgs) -> anyhow::Result<ExitCode> {
         registry.chain(name).with_context(unknown)
     });
     let chains = chains.collect::<anyhow::Result<Vec<_>>>()?;
-    let lake = match (&run, &args.lake) {
-        (Some(run), _) => Some(run.open_lake()?),
-        (None, Some(location)) => Some(Lake::open(location)?),
-        (None, None) => None,
-    };
-    if let Some(lake) = &lake {
-        for purse in providers.purses() {
-            purse.take_up(lake).await?;
-        }
-    }
     let doctor = Doctor {
         chains,
         first_day: run.as_ref().map(|run| run.zone.window(run.days.from())).transpose()?,
         providers: &providers,
         lake: lake.as_ref(),
-        told: &|one| eprintln!("{} {}: {} requests", one.chain, one.label, one.requests),
+        told: &|one| eprintln!("{} {}: {}", one.chain, one.label, with_noun(one.requests, "question")),
     };
     let bill = doctor.bill();
     eprint!("{}", bill.in_words());
@@ -326,6 +403,69 @@ async fn doctor(args: DoctorArgs) -> anyhow::Result<ExitCode> {
         (false, true) => ExitCode::SUCCESS,
         (false, false) => ExitCode::from(1),
     })
+}
+
+async fn check_registry(args: DoctorArgs) -> anyhow::Result<ExitCode> {
+    let Practice { run, providers, registry, lake } = practice(&args).await?;
+    let csus = match &run {
+        Some(run) => run.csus().collect(),
+        None if args.csu.is_empty() => registry.csus().collect(),
+        None => registry.select(&args.csu)?,
+    };
+    let csus: Vec<&Csu> = csus;
+    let is_chosen = |csu: &&Csu| args.chain.is_empty() || args.chain.contains(&csu.chain);
+    let csus: Vec<&Csu> = csus.into_iter().filter(is_chosen).collect();
+    anyhow::ensure!(!csus.is_empty(), "no row of the registry is on {}", args.chain.join(", "));
+    let served = |csu: &&Csu| providers.endpoints.iter().any(|config| config.chain == csu.chain);
+    anyhow::ensure!(
+        csus.iter().any(served),
+        "no chain of these rows has an endpoint\nhint: set a key that the providers file names, or add an [[endpoint]]"
+    );
+    let zone = match &run {
+        Some(run) => run.zone.clone(),
+        None => Zone::named("America/New_York")?,
+    };
+    let day = args.day.map(|day| zone.window(day).map(|window| (zone.clone(), window))).transpose()?;
+    let is_kept = lake.is_some();
+    let lake = lake.map_or_else(|| Lake::open("memory:///"), Ok)?;
+    let told = |row: &CheckedRow| eprintln!("{}: {}", row.csu, row.soundness.in_words());
+    let check =
+        RegistryCheck { registry: &registry, csus, day, providers: &providers, lake: &lake, told: &told };
+    eprint!("{}", check.bill());
+    let report = check.check().await?;
+    for purse in providers.purses().into_iter().filter(|_| is_kept) {
+        purse.keep().await?;
+    }
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print!("{}", report.in_words());
+        match is_kept {
+            true => println!("kept in {}/{}", lake.location(), lake::path::registry_check()),
+            false => println!("nothing was kept: name a lake with --lake, or a run with --run"),
+        }
+    }
+    Ok(if report.is_well() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+async fn fill_prices(args: FillArgs) -> anyhow::Result<ExitCode> {
+    let (run, lake) = args.what.load()?;
+    lake.check_writable().await?;
+    let base_url = SecretUrl::new(args.base_url);
+    let filler = Filler { run: &run, lake: &lake, source: &args.source, base_url, pace: args.per_second };
+    let filled = tokio::select! {
+        filled = filler.fill() => filled?,
+        () = interrupted() => {
+            eprintln!("interrupted: what is in the lake stays; run the same command again to go on");
+            return Ok(ExitCode::from(75));
+        }
+    };
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&filled)?);
+    } else {
+        print!("{}", filled.in_words());
+    }
+    Ok(if filled.is_complete() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
 async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {

@@ -10,7 +10,8 @@ mod means;
 mod tests;
 
 use crate::rpc::classify::Verdict;
-use crate::rpc::pool::{Pool, PoolError, Question, RESTS, read_as};
+use crate::rpc::patience::SHORTEST_REST;
+use crate::rpc::pool::{Pool, PoolError, Question, read_as};
 use crate::rpc::tally::Purpose;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -20,6 +21,7 @@ use lake::{Address, Bytes};
 use protocols::{Call, multicall};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use means::{BatchSize, Means, ReadMemory};
@@ -82,6 +84,7 @@ pub struct Reader<'a> {
     batches: &'a dyn JsonBatches,
     memory: Arc<Mutex<ReadMemory>>,
     labels: Mutex<BTreeSet<String>>,
+    listings: Arc<AtomicU64>,
 }
 
 /// What a call came to.
@@ -128,13 +131,25 @@ enum Attempt {
 impl<'a> Reader<'a> {
     /// A reader of a chain that knows nothing of it yet.
     pub fn new(pool: &'a Pool, chain: &'a Chain) -> Self {
-        Self { pool, chain, batches: pool, memory: Arc::default(), labels: Mutex::default() }
+        let (memory, labels, listings) = (Arc::default(), Mutex::default(), Arc::default());
+        Self { pool, chain, batches: pool, memory, labels, listings }
     }
 
     /// The reader with what was learnt of the chain before; it learns on in the same place.
     #[must_use]
     pub fn remembering(self, memory: &Arc<Mutex<ReadMemory>>) -> Self {
         Self { memory: Arc::clone(memory), ..self }
+    }
+
+    /// The reader counting here how often contracts were listed.
+    #[must_use]
+    pub(crate) fn counting(self, listings: &Arc<AtomicU64>) -> Self {
+        Self { listings: Arc::clone(listings), ..self }
+    }
+
+    /// Counts a listing.
+    pub(crate) fn count_listing(&self) {
+        self.listings.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The reader with another way to send JSON-RPC batches than the pool.
@@ -345,7 +360,7 @@ impl<'a> Reader<'a> {
                     if refusal.verdict == Verdict::TookTooLong && rests < RESTS_ALONE =>
                 {
                     rests += 1;
-                    tokio::time::sleep(RESTS[0]).await;
+                    tokio::time::sleep(SHORTEST_REST).await;
                 }
                 Err(error) => return Err(error),
             }

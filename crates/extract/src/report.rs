@@ -2,14 +2,14 @@
 
 use crate::collect::{Collected, Elsewhere};
 use crate::ledger::Outcome;
-use crate::plan::{Plan, right, with_separators};
+use crate::plan::{Basis, Plan, right, with_separators};
 use crate::rpc::tally::{Asked, Purpose};
 use comfy_table::{Cell, Table, presets};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lake::day::Day;
 use lake::status::{Reason, Status};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
@@ -276,32 +276,49 @@ pub struct BillRow {
     pub purpose: Purpose,
     /// Method.
     pub method: &'static str,
-    /// Requests planned; none for what nobody can foresee.
-    pub planned: Option<u64>,
-    /// Requests sent.
+    /// What the plan of them rests on; none for what depends on the day's liquidations, which no plan can know.
+    pub basis: Option<Basis>,
+    /// Requests planned.
+    pub planned: u64,
+    /// Requests sent, those that were made again included.
     pub sent: u64,
+    /// Unit.
+    pub unit: String,
     /// Units planned.
-    pub units_planned: Option<u64>,
+    pub units_planned: u64,
     /// Units spent.
     pub units: u64,
 }
 
-fn bill(plan: &Plan, asked: &BTreeMap<String, Asked>) -> Vec<BillRow> {
-    let mut rows: BTreeMap<(Purpose, &'static str), BillRow> = BTreeMap::new();
-    let empty = |purpose: Purpose, method| {
-        let planned = (purpose != Purpose::Event).then_some(0);
-        BillRow { purpose, method, planned, sent: 0, units_planned: planned, units: 0 }
-    };
-    for planned in &plan.rows {
-        let key = (planned.purpose, planned.method);
-        let row = rows.entry(key).or_insert_with(|| empty(key.0, key.1));
-        row.planned = row.planned.map(|calls| calls + planned.calls);
-        row.units_planned = row.units_planned.map(|units| units + planned.units);
+impl BillRow {
+    fn new(purpose: Purpose, method: &'static str, unit: &str) -> Self {
+        // Receipts are those of the logs that were found.
+        let is_of_events = purpose == Purpose::Event || method == "eth_getTransactionReceipt";
+        let basis = (!is_of_events).then_some(Basis::Counted);
+        let (planned, sent, units_planned, units, unit) = (0, 0, 0, 0, unit.to_owned());
+        Self { purpose, method, basis, planned, sent, unit, units_planned, units }
     }
-    for ((purpose, method), count) in asked.values().flat_map(Asked::counts) {
-        let row = rows.entry((*purpose, *method)).or_insert_with(|| empty(*purpose, method));
-        row.sent += count.sent;
-        row.units += count.units;
+}
+
+fn bill(plan: &Plan, asked: &BTreeMap<String, Asked>) -> Vec<BillRow> {
+    let mut rows: BTreeMap<(Purpose, &'static str, String), BillRow> = BTreeMap::new();
+    for planned in &plan.rows {
+        let (purpose, method, unit) = (planned.purpose, planned.method, planned.unit.as_str());
+        let row = rows
+            .entry((purpose, method, unit.to_owned()))
+            .or_insert_with(|| BillRow::new(purpose, method, unit));
+        row.planned += planned.calls;
+        row.units_planned += planned.units;
+        row.basis = row.basis.max(Some(planned.basis));
+    }
+    for asked in asked.values() {
+        for ((purpose, method), count) in asked.counts() {
+            let row = rows
+                .entry((*purpose, *method, asked.unit().to_owned()))
+                .or_insert_with(|| BillRow::new(*purpose, method, asked.unit()));
+            row.sent += count.sent;
+            row.units += count.units;
+        }
     }
     rows.into_values().collect()
 }
@@ -316,25 +333,42 @@ fn bill_in_words(rows: &[BillRow], made_again: u64) -> String {
         "units planned",
         "units",
     ]);
-    let planned = |number: Option<u64>| right(number.map_or_else(|| "-".to_owned(), with_separators));
     for row in rows {
+        let planned = |number: u64| match row.basis {
+            None => right("-"),
+            Some(Basis::Counted) => right(with_separators(number)),
+            Some(Basis::Estimated) => right(format!("~{}", with_separators(number))),
+        };
         table.add_row([
             Cell::new(row.purpose.as_str()),
             Cell::new(row.method),
             planned(row.planned),
             right(with_separators(row.sent)),
             planned(row.units_planned),
-            right(with_separators(row.units)),
+            right(format!("{} {}", with_separators(row.units), row.unit)),
         ]);
     }
-    let foreseen = || rows.iter().filter(|row| row.planned.is_some());
-    let (calls, sent) =
-        (foreseen().filter_map(|row| row.planned).sum::<u64>(), foreseen().map(|row| row.sent).sum::<u64>());
-    let off = 100.0 * (sent as f64 - calls as f64) / (calls.max(1) as f64);
-    format!(
-        "{table}\nof what could be foreseen, {} requests were planned and {} sent ({off:+.1}%); {} were made again\n",
-        with_separators(calls),
-        with_separators(sent),
-        with_separators(made_again)
-    )
+    let mut text = format!("{table}\n");
+    let units: BTreeSet<&str> = rows.iter().map(|row| row.unit.as_str()).collect();
+    for unit in units {
+        let of_unit = || rows.iter().filter(|row| row.unit == unit);
+        let foreseen = || of_unit().filter(|row| row.basis.is_some());
+        // Endpoints that charge nothing are compared by requests.
+        let of = |row: &BillRow| {
+            if unit.is_empty() { (row.planned, row.sent) } else { (row.units_planned, row.units) }
+        };
+        let (planned, spent) = foreseen().map(of).fold((0, 0), |sum, next| (sum.0 + next.0, sum.1 + next.1));
+        let events: u64 = of_unit().filter(|row| row.basis.is_none()).map(|row| of(row).1).sum();
+        let off = 100.0 * (spent as f64 - planned as f64) / (planned.max(1) as f64);
+        let name = if unit.is_empty() { "free requests" } else { unit };
+        let _ = writeln!(
+            text,
+            "{name}: {} planned, {} spent ({off:+.1}%); {} more for liquidations, which no plan knows",
+            with_separators(planned),
+            with_separators(spent),
+            with_separators(events)
+        );
+    }
+    let _ = writeln!(text, "{} requests were made again", with_separators(made_again));
+    text
 }

@@ -6,7 +6,7 @@ use crate::ledger::{Effort, Failure, Outcome};
 use crate::reads::Reader;
 use crate::rpc::tally::Purpose;
 use lake::bronze::{RawLog, ReadsAtBlock, TvlSnapshot};
-use lake::path::BronzeKey;
+use lake::path::{self, BronzeKey};
 use lake::status::Dataset;
 use protocols::{Call, Layout};
 use std::collections::BTreeMap;
@@ -52,7 +52,14 @@ impl<'a> Collector<'a> {
             let written = match confirming.await {
                 Ok((layout, reads)) => {
                     if unit.family.history(unit.csu).is_none() {
-                        remember(layouts.entry(&unit.csu.id).or_default(), work.day.date, &layout);
+                        let known = layouts.entry(&unit.csu.id).or_default();
+                        if remember(known, work.day.date, &layout)
+                            // Only a memory: what is not saved is found again.
+                            && let Err(error) =
+                                self.lake.replace_json(&path::layout_cache(&unit.csu.id), known).await
+                        {
+                            tracing::warn!("{error}");
+                        }
                     }
                     confirmed.insert(&unit.csu.id, layout);
                     let effort = Effort { endpoints: reader.labels(), ..effort_of(&[&reads]) };

@@ -2,14 +2,19 @@
 //!
 //! A record holds raw calls and raw logs, never decoded figures, so that a fault in a decoder is mended by running
 //! `transform` again. Its bytes are a function of the chain, the registry's contracts and the call plan; endpoint,
-//! time and windows are in the ledger. [`Audit`] alone is no chain data: it says how well the data was checked, names
-//! who gave it, and may be replaced by a later, better one. Every record ends with a seal: `sha256` over the JSON text that comes before
-//! it, so that a cut or edited object is noticed from the object alone.
+//! time and windows are in the ledger. Two are no chain data: [`Audit`] says how well the data was checked, names
+//! who gave it, and may be replaced by a later, better one; [`Fill`] holds prices from outside the chain, and a later one
+//! adds to it. Every record ends with a seal: `sha256` over the JSON text that comes before it, so that a cut or edited
+//! object is noticed from the object alone.
 //!
 //! ```text
 //! {"schema":"bronze.tvl/1", ... ,"sha256":"<64 hex digits>"}
 //! ```
 //! To check one by hand: drop `,"sha256":"…"`, close the brace, and hash what is left.
+
+mod prices;
+
+pub use prices::{Fill, FillPrice, PriceBook};
 
 use crate::day::Day;
 use crate::digest::sha256_hex;
@@ -33,8 +38,14 @@ pub enum BronzeError {
         /// Digest in the seal.
         sealed: String,
     },
+    /// It is larger than any record can be, and was not read.
+    #[error("it has {size} bytes; no record has more than {LARGEST}")]
+    TooLarge {
+        /// Its size.
+        size: u64,
+    },
     /// The seal fits, but the record is of a schema that this build does not read.
-    #[error("its schema is `{found}`, this build reads `{expected}`")]
+    #[error("its schema is `{found}`, this build reads `{expected}`{}", of_version(found, expected))]
     Schema {
         /// Schema in the object.
         found: String,
@@ -53,6 +64,28 @@ pub enum BronzeError {
         /// What does not fit.
         why: String,
     },
+}
+
+/// Largest object that is read, in bytes. A day of a thousand liquidations with forty calls each has about 40 MB; what is
+/// larger was not written by lendlake, and would only fill the memory.
+pub const LARGEST: u64 = 128 << 20;
+
+/// What to do about a record of another version: which of the two programs is the older.
+fn of_version(found: &str, expected: &str) -> String {
+    let version = |schema: &str| {
+        let (kind, version) = schema.rsplit_once('/')?;
+        Some((kind.to_owned(), version.parse::<u32>().ok()?))
+    };
+    match (version(found), version(expected)) {
+        (Some((kind, found)), Some((expected_kind, expected))) if kind == expected_kind => {
+            if found < expected {
+                ": it was written by an older lendlake and must be collected again".to_owned()
+            } else {
+                ": it was written by a newer lendlake, which must read it".to_owned()
+            }
+        }
+        _ => String::new(),
+    }
 }
 
 /// A kind of bronze record.
@@ -85,6 +118,16 @@ pub trait Record: Serialize + DeserializeOwned {
     /// # Errors
     /// Every variant of [`BronzeError`].
     fn from_bytes(bytes: &[u8]) -> Result<Self, BronzeError> {
+        let record = Self::sealed_in(bytes)?;
+        record.check()?;
+        Ok(record)
+    }
+
+    /// Reads a record whose seal and schema are right, whatever it says: for those who look for what is wrong with it.
+    ///
+    /// # Errors
+    /// Every variant of [`BronzeError`] but [`BronzeError::Inconsistent`].
+    fn sealed_in(bytes: &[u8]) -> Result<Self, BronzeError> {
         const OPENING: &str = ",\"sha256\":\"";
         let malformed = |why: String| BronzeError::Malformed { why };
         let text = std::str::from_utf8(bytes).map_err(|error| malformed(error.to_string()))?;
@@ -103,7 +146,6 @@ pub trait Record: Serialize + DeserializeOwned {
         }
         let tagged: Tagged<Self> =
             serde_json::from_str(&body).map_err(|error| malformed(error.to_string()))?;
-        tagged.record.check()?;
         Ok(tagged.record)
     }
 }
@@ -544,12 +586,12 @@ fn require(holds: bool, why: impl FnOnce() -> String) -> Result<(), BronzeError>
 mod tests {
     use super::*;
 
-    fn header(number: u64, timestamp: u64) -> Header {
+    pub(super) fn header(number: u64, timestamp: u64) -> Header {
         let hash = |n: u64| B256::from(alloy_primitives::U256::from(n + 1));
         Header { number, hash: hash(number), parent_hash: hash(number.wrapping_sub(1)), timestamp }
     }
 
-    fn day_of_chain() -> DayOfChain {
+    pub(super) fn day_of_chain() -> DayOfChain {
         DayOfChain {
             chain: "ethereum".into(),
             chain_id: 1,

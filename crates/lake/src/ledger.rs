@@ -43,3 +43,32 @@ pub struct LedgerEntry {
     /// When it was last tried, RFC 3339 in UTC.
     pub last_try_at: String,
 }
+
+/// The last word on the price book of a chain's day. A missing one makes no CSU-day unfinished.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PriceBookEntry {
+    /// Chain.
+    pub chain: String,
+    /// Day.
+    pub date: Day,
+    /// What became of it.
+    pub status: Status,
+    /// Why it is not done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// The reason in words, free of URLs and keys.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Calls that the plan has.
+    pub calls_planned: u64,
+    /// Calls that returned data.
+    pub calls_ok: u64,
+    /// Labels of the endpoints that answered, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<String>,
+    /// When it was last tried, RFC 3339 in UTC.
+    pub last_try_at: String,
+}

@@ -13,6 +13,7 @@ pub mod day;
 pub mod digest;
 pub mod ledger;
 pub mod manifest;
+pub mod missing;
 pub mod path;
 pub mod registry;
 pub mod run;

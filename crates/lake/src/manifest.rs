@@ -17,6 +17,10 @@ pub struct Manifest {
     pub inputs: BTreeMap<String, String>,
     /// Path and sha256 of everything written.
     pub outputs: BTreeMap<String, String>,
+    /// What each month of a layer in months was built from: a digest for each kind of thing that, if it differs, makes
+    /// the month stale.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub months: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 impl Manifest {

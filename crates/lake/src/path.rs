@@ -5,12 +5,15 @@ use crate::status::Dataset;
 pub use object_store::path::Path;
 use std::fmt;
 
-/// Prefix under which bronze objects live. All are written once but [`BronzeKey::Audit`].
+/// Prefix under which bronze objects live. All are written once but [`BronzeKey::Audit`]
+/// and [`BronzeKey::Fill`].
 pub const BRONZE: &str = "bronze";
 /// Prefix of silver tables.
 pub const SILVER: &str = "silver";
 /// Prefix of gold.
 pub const GOLD: &str = "gold";
+/// Prefix of the rows that fail a check.
+pub const CHECKS: &str = "checks";
 
 /// A bronze object: what it holds, for which CSU or chain, and for which day.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,7 +53,7 @@ pub enum BronzeKey {
         /// Day.
         date: Day,
     },
-    /// `bronze/fills/<source>/<date>.json`: off-chain prices fetched later.
+    /// `bronze/fills/<source>/<date>.json`: off-chain prices fetched later; a later fill adds to it.
     Fill {
         /// Source, such as `defillama`.
         source: String,
@@ -133,6 +136,26 @@ pub fn audits_prefix(chain: &str) -> Path {
     Path::from_iter([BRONZE, "audits", chain])
 }
 
+/// Prefix of a chain's price books.
+pub fn prices_prefix(chain: &str) -> Path {
+    Path::from_iter([BRONZE, "prices", chain])
+}
+
+/// Prefix of the off-chain prices of a service.
+pub fn fills_prefix(service: &str) -> Path {
+    Path::from_iter([BRONZE, "fills", service])
+}
+
+/// The prices that a month of silver lacks: `checks/silver/missing_prices/<YYYY-MM>.json`.
+pub fn missing_prices(month: &str) -> Path {
+    Path::from_iter(["checks", "silver", "missing_prices", &format!("{month}.json")])
+}
+
+/// What became of a chain's price book on a day: `state/ledger/prices/<chain>/<date>.json`.
+pub fn prices_ledger(chain: &str, date: Day) -> Path {
+    Path::from_iter(["state", "ledger", "prices", chain, &format!("{date}.json")])
+}
+
 /// One month of a silver table: `silver/<table>/month=<YYYY-MM>/part.parquet`.
 pub fn silver_month(table: &str, month: &str) -> Path {
     Path::from_iter([SILVER, table, &format!("month={month}"), "part.parquet"])
@@ -153,9 +176,29 @@ pub fn silver_manifest() -> Path {
     Path::from_iter([SILVER, "manifest.json"])
 }
 
+/// What is known of the last build of a month of silver beyond its rows: `state/silver/<YYYY-MM>.json`.
+pub fn silver_month_notes(month: &str) -> Path {
+    Path::from_iter(["state", "silver", &format!("{month}.json")])
+}
+
 /// A file of gold, such as `panel_daily.parquet`.
 pub fn gold_file(name: &str) -> Path {
     Path::from_iter([GOLD, name])
+}
+
+/// A page of the codebook that lies beside gold: `gold/codebook/<name>`.
+pub fn codebook_file(name: &str) -> Path {
+    Path::from_iter([GOLD, "codebook", name])
+}
+
+/// The rows of a layer that fail a check: `checks/<layer>/<check>.parquet`.
+pub fn check_rows(layer: &str, check: &str) -> Path {
+    Path::from_iter([CHECKS, layer, &format!("{check}.parquet")])
+}
+
+/// Prefix of a layer's failing rows.
+pub fn checks_prefix(layer: &str) -> Path {
+    Path::from_iter([CHECKS, layer])
 }
 
 /// The ledger's last word on one task: `state/ledger/<dataset>/<csu>/<date>.json`.
@@ -199,6 +242,11 @@ pub fn read_memory(chain: &str) -> Path {
     Path::from_iter(["state", "reads", &format!("{chain}.json")])
 }
 
+/// What a chain's searches have cost: `state/costs/<chain>.json`.
+pub fn search_costs(chain: &str) -> Path {
+    Path::from_iter(["state", "costs", &format!("{chain}.json")])
+}
+
 /// Prefix of a chain's unfinished days: the answers that are there already.
 pub fn partial_prefix(chain: &str) -> Path {
     Path::from_iter(["state", "partial", chain])
@@ -212,6 +260,11 @@ pub fn partial_answer(chain: &str, date: Day, name: &str) -> Path {
 /// What a key has spent this month: `state/quota/<name of its variable>.json`.
 pub fn quota(purse: &str) -> Path {
     Path::from_iter(["state", "quota", &format!("{purse}.json")])
+}
+
+/// What the last `extract doctor --registry` found: `state/registry.json`.
+pub fn registry_check() -> Path {
+    Path::from_iter(["state", "registry.json"])
 }
 
 /// The report of the last `extract run` of a run file: `state/reports/<run>.json`.

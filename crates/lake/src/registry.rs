@@ -5,11 +5,18 @@
 //! chains.toml           [[chain]]   one table a chain
 //! csus/<family>.toml    [[csu]]     one table a CSU; the file's name is the family
 //! tokens.toml           [[token]]   what the chain cannot say of a token: its class, whether it can be priced
+//! feeds.toml            [[feed]]    Chainlink feeds, and which tokens they price; may be missing
+//! fills.toml            [[name]]    by which name an off-chain price service knows a chain; may be missing
 //! ```
 //! Nothing stands here that can be asked of a contract at the day's block.
 
+mod feeds;
+
+pub use feeds::{BITCOIN, Feed, FeedQuote, NATIVE_COIN};
+
 use crate::day::Day;
 use crate::digest::sha256_of_listing;
+pub use crate::status::AssetClass;
 use alloy_primitives::Address;
 use globset::Glob;
 use serde::Deserialize;
@@ -237,32 +244,6 @@ pub struct TokenFacts {
     pub source: String,
 }
 
-/// Class of a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AssetClass {
-    /// Meant to hold the value of a currency.
-    Stablecoin,
-    /// Ether and claims on it.
-    Eth,
-    /// Bitcoin and claims on it.
-    Btc,
-    /// Everything else.
-    Other,
-}
-
-impl AssetClass {
-    /// The word in the registry.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Stablecoin => "stablecoin",
-            Self::Eth => "eth",
-            Self::Btc => "btc",
-            Self::Other => "other",
-        }
-    }
-}
-
 /// Whether a token is priced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -281,6 +262,7 @@ pub struct Registry {
     chains: BTreeMap<String, Chain>,
     csus: BTreeMap<String, Csu>,
     tokens: BTreeMap<(String, Address), TokenFacts>,
+    feeds: feeds::Feeds,
 }
 
 impl Registry {
@@ -304,6 +286,7 @@ impl Registry {
             chains: BTreeMap::new(),
             csus: BTreeMap::new(),
             tokens: BTreeMap::new(),
+            feeds: feeds::Feeds::default(),
         };
 
         let file = directory.join("chains.toml");
@@ -320,6 +303,18 @@ impl Registry {
         let file = directory.join("tokens.toml");
         for token in parse::<TokensFile>(&file, &read("tokens.toml")?)?.token {
             registry.add_token(&file, token)?;
+        }
+        let chains: Vec<&str> = registry.chains.keys().map(String::as_str).collect();
+        for relative in ["feeds.toml", "fills.toml"] {
+            let file = directory.join(relative);
+            if !file.exists() {
+                continue;
+            }
+            let text = read(relative)?;
+            match relative {
+                "feeds.toml" => registry.feeds.add_feeds(&file, &text, &chains)?,
+                _ => registry.feeds.add_names(&file, &text, &chains)?,
+            }
         }
 
         registry.sha256 =
@@ -593,7 +588,7 @@ fn checksummed_list<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result
 mod tests {
     use super::*;
 
-    const CHAINS: &str = r#"
+    pub(super) const CHAINS: &str = r#"
 [[chain]]
 name = "ethereum"
 chain_id = 1
@@ -605,7 +600,7 @@ multicall3_block = 14353601
 finality_blocks = 64
 source = "a test"
 "#;
-    const CSUS: &str = r#"
+    pub(super) const CSUS: &str = r#"
 [[csu]]
 id = "aave_v3_ethereum"
 num = 1

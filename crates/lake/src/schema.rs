@@ -8,11 +8,15 @@ use arrow_array::builder::{
     BooleanBuilder, Date32Builder, Float64Builder, Int32Builder, Int64Builder, StringBuilder,
     TimestampMicrosecondBuilder,
 };
-use arrow_array::{ArrayRef, RecordBatch};
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, Date32Array, Float64Array, Int32Array, Int64Array, RecordBatch,
+    StringArray, TimestampMicrosecondArray,
+};
 use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use std::collections::HashMap;
 use std::sync::Arc;
 
+pub mod checks;
 pub mod gold;
 pub mod silver;
 
@@ -63,6 +67,61 @@ impl Kind {
     }
 }
 
+/// What values a column may take, beyond its type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Range {
+    /// Whatever the type holds.
+    Any,
+    /// Zero or more.
+    NonNegative,
+    /// From 0 to 1, both included.
+    Fraction,
+    /// Whole numbers from the first to the second, both included.
+    Whole(i64, i64),
+}
+
+impl Range {
+    /// Lower and upper bound, as far as there are any.
+    pub const fn bounds(self) -> (Option<i64>, Option<i64>) {
+        match self {
+            Self::Any => (None, None),
+            Self::NonNegative => (Some(0), None),
+            Self::Fraction => (Some(0), Some(1)),
+            Self::Whole(low, high) => (Some(low), Some(high)),
+        }
+    }
+}
+
+impl std::fmt::Display for Range {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.bounds() {
+            (Some(low), Some(high)) => write!(f, "{low} to {high}"),
+            (Some(low), None) => write!(f, "{low} or more"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What the codebook says of a column beyond its unit, meaning and null rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Book {
+    /// A few words, at most 80 characters (Stata's limit); empty: the meaning is short enough.
+    pub label: &'static str,
+    /// Values it may take.
+    pub range: Range,
+    /// How it comes about, in names of columns; empty for what is taken as it is.
+    pub formula: &'static str,
+    /// Tables of silver that it comes from; `registry` for what stands there.
+    pub sources: &'static [&'static str],
+    /// Version of the table that first had it.
+    pub since: &'static str,
+}
+
+impl Book {
+    /// A column of which the codebook has nothing more to say.
+    pub const PLAIN: Self = Self { label: "", range: Range::Any, formula: "", sources: &[], since: "1.0.0" };
+}
+
 /// One column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Column {
@@ -80,6 +139,17 @@ pub struct Column {
     pub is_key: bool,
     /// Whether it can be null.
     pub nullable: bool,
+    /// The words it may hold; empty for free text and for numbers.
+    pub words: &'static [&'static str],
+    /// What the codebook adds.
+    pub book: Book,
+}
+
+impl Column {
+    /// A few words for programs that show one, such as Stata; at most 80 characters in gold.
+    pub fn label(&self) -> &'static str {
+        if self.book.label.is_empty() { self.meaning.trim_end_matches('.') } else { self.book.label }
+    }
 }
 
 /// One table.
@@ -131,11 +201,20 @@ pub trait Row: Sized {
     /// The key of the row, in a form that sorts as the table is sorted.
     fn key(&self) -> Vec<KeyPart>;
 
+    /// Makes a column null. Nothing happens to one that is never null, or that the table does not have.
+    fn clear(&mut self, column: &str);
+
     /// Rows as one Arrow batch, in the order given.
     ///
     /// # Errors
     /// [`BadCell`] for a value that no column may hold (NaN, an infinity).
     fn to_batch(rows: &[Self]) -> Result<RecordBatch, BadCell>;
+
+    /// The rows of a batch, its columns found by name. Further columns are left alone; a NaN stays one.
+    ///
+    /// # Errors
+    /// [`BadCell`] for the first column that is not there or of another type, null that may not be, or unknown word.
+    fn from_batch(batch: &RecordBatch) -> Result<Vec<Self>, BadCell>;
 }
 
 /// One part of a row's key.
@@ -169,6 +248,8 @@ pub trait Cell: Sized {
     const KIND: Kind;
     /// Whether the column can be null.
     const NULLABLE: bool = false;
+    /// The words it may hold, where they are a closed list.
+    const WORDS: &'static [&'static str] = &[];
 
     /// The values as an Arrow array.
     ///
@@ -178,12 +259,41 @@ pub trait Cell: Sized {
     where
         Self: 'a;
 
+    /// The value of a row of an Arrow array; `None` for a null.
+    ///
+    /// # Errors
+    /// Why the array or its value is not of this type.
+    fn at(array: &dyn Array, row: usize) -> Result<Option<Self>, String>;
+
+    /// The value of a row, of a type that says itself whether it may be null.
+    ///
+    /// # Errors
+    /// As [`Cell::at`], and for a null that may not be.
+    fn read(array: &dyn Array, row: usize) -> Result<Self, String> {
+        Self::at(array, row)?.ok_or_else(|| format!("row {row} is null"))
+    }
+
     /// The value as part of a key.
     fn key_part(&self) -> KeyPart;
+
+    /// Makes the value null, if its column can be.
+    fn clear(&mut self) {}
+}
+
+/// The value of a row of an array of a kind.
+fn at<A: Array + 'static, T>(
+    array: &dyn Array,
+    row: usize,
+    kind: Kind,
+    value: impl FnOnce(&A) -> T,
+) -> Result<Option<T>, String> {
+    let typed = array.as_any().downcast_ref::<A>();
+    let typed = typed.ok_or_else(|| format!("it is of type {}, not {}", array.data_type(), kind.name()))?;
+    Ok((!typed.is_null(row)).then(|| value(typed)))
 }
 
 macro_rules! cell {
-    ($type:ty, $kind:ident, $builder:expr, $value:ident => $append:expr, $key:expr) => {
+    ($type:ty, $kind:ident, $builder:expr, $value:ident => $append:expr, $key:expr, $array:ty, $cell:ident => $read:expr) => {
         impl Cell for $type {
             const KIND: Kind = Kind::$kind;
 
@@ -201,6 +311,13 @@ macro_rules! cell {
                 Ok(Arc::new(builder.finish()))
             }
 
+            fn at(array: &dyn Array, row: usize) -> Result<Option<Self>, String> {
+                at::<$array, Self>(array, row, Kind::$kind, |array| {
+                    let $cell = array.value(row);
+                    $read
+                })
+            }
+
             fn key_part(&self) -> KeyPart {
                 let $value = self;
                 $key
@@ -209,17 +326,27 @@ macro_rules! cell {
     };
 }
 
-cell!(String, Text, StringBuilder::new(), v => v, KeyPart::Text(v.clone()));
-cell!(i32, Int32, Int32Builder::new(), v => *v, KeyPart::Number(i64::from(*v)));
-cell!(i64, Int64, Int64Builder::new(), v => *v, KeyPart::Number(*v));
-cell!(bool, Boolean, BooleanBuilder::new(), v => *v, KeyPart::Number(i64::from(*v)));
-cell!(Day, Date, Date32Builder::new(), v => v.days_since_epoch(), KeyPart::Number(i64::from(v.days_since_epoch())));
+cell!(String, Text, StringBuilder::new(), v => v, KeyPart::Text(v.clone()), StringArray, v => v.to_owned());
+cell!(i32, Int32, Int32Builder::new(), v => *v, KeyPart::Number(i64::from(*v)), Int32Array, v => v);
+cell!(i64, Int64, Int64Builder::new(), v => *v, KeyPart::Number(*v), Int64Array, v => v);
+cell!(bool, Boolean, BooleanBuilder::new(), v => *v, KeyPart::Number(i64::from(*v)), BooleanArray, v => v);
+cell!(
+    Day,
+    Date,
+    Date32Builder::new(),
+    v => v.days_since_epoch(),
+    KeyPart::Number(i64::from(v.days_since_epoch())),
+    Date32Array,
+    v => Day::from_days_since_epoch(v)
+);
 cell!(
     Seconds,
     Timestamp,
     TimestampMicrosecondBuilder::new().with_timezone("UTC"),
     v => v.0.saturating_mul(1_000_000),
-    KeyPart::Number(v.0)
+    KeyPart::Number(v.0),
+    TimestampMicrosecondArray,
+    v => Seconds(v.div_euclid(1_000_000))
 );
 
 impl Cell for f64 {
@@ -236,6 +363,10 @@ impl Cell for f64 {
         Ok(Arc::new(builder.finish()))
     }
 
+    fn at(array: &dyn Array, row: usize) -> Result<Option<Self>, String> {
+        at::<Float64Array, Self>(array, row, Kind::Float64, |array| array.value(row))
+    }
+
     fn key_part(&self) -> KeyPart {
         KeyPart::Text(self.to_string())
     }
@@ -244,6 +375,7 @@ impl Cell for f64 {
 impl<T: Cell> Cell for Option<T> {
     const KIND: Kind = T::KIND;
     const NULLABLE: bool = true;
+    const WORDS: &'static [&'static str] = T::WORDS;
 
     fn array<'a>(values: impl Iterator<Item = Option<&'a Self>>) -> Result<ArrayRef, String>
     where
@@ -252,8 +384,16 @@ impl<T: Cell> Cell for Option<T> {
         T::array(values.map(|value| value.and_then(Option::as_ref)))
     }
 
+    fn at(array: &dyn Array, row: usize) -> Result<Option<Self>, String> {
+        T::at(array, row).map(Some)
+    }
+
     fn key_part(&self) -> KeyPart {
         self.as_ref().map_or_else(|| KeyPart::Text(String::new()), T::key_part)
+    }
+
+    fn clear(&mut self) {
+        *self = None;
     }
 }
 
@@ -262,6 +402,7 @@ macro_rules! word_cells {
     ($($type:ty),+) => { $(
         impl Cell for $type {
             const KIND: Kind = Kind::Text;
+            const WORDS: &'static [&'static str] = <$type>::WORDS;
 
             fn array<'a>(values: impl Iterator<Item = Option<&'a Self>>) -> Result<ArrayRef, String> {
                 let mut builder = StringBuilder::new();
@@ -269,6 +410,11 @@ macro_rules! word_cells {
                     builder.append_option(value.map(|word| word.as_str()));
                 }
                 Ok(Arc::new(builder.finish()))
+            }
+
+            fn at(array: &dyn Array, row: usize) -> Result<Option<Self>, String> {
+                let word = at::<StringArray, _>(array, row, Kind::Text, |array| array.value(row).parse::<Self>())?;
+                word.transpose().map_err(|error| error.to_string())
             }
 
             fn key_part(&self) -> KeyPart {
@@ -286,18 +432,21 @@ word_cells!(
     crate::status::Reason,
     crate::status::PriceSource,
     crate::status::PriceBasis,
-    crate::status::Role
+    crate::status::Role,
+    crate::status::AssetClass,
+    crate::status::CheckLevel
 );
 
 /// Defines a table: its row type and, from the same lines, its columns.
 ///
 /// A line is `name: RustType, "unit", "meaning", null "when";`, with `key` before the name of a key column and
-/// without the null part for a column that is never null.
+/// without the null part for a column that is never null. `book { ... }` before the semicolon holds what the codebook adds.
 macro_rules! table {
     (
         $(#[$meta:meta])*
         $row:ident = $name:literal, version $version:literal, one row per $per:literal {
-            $($key:ident $column:ident: $type:ty, $unit:literal, $meaning:literal $(, null $when:literal)?;)+
+            $($key:ident $column:ident: $type:ty, $unit:literal, $meaning:literal $(, null $when:literal)?
+                $(, book { $($field:ident: $value:expr),+ $(,)? })?;)+
         }
     ) => {
         $(#[$meta])*
@@ -317,6 +466,8 @@ macro_rules! table {
                     null_when: $crate::schema::table!(@null $($when)?),
                     is_key: $crate::schema::table!(@key $key),
                     nullable: <$type as $crate::schema::Cell>::NULLABLE,
+                    words: <$type as $crate::schema::Cell>::WORDS,
+                    book: $crate::schema::Book { $($($field: $value,)+)? ..$crate::schema::Book::PLAIN },
                 },)+],
             };
 
@@ -328,6 +479,13 @@ macro_rules! table {
                 key
             }
 
+            fn clear(&mut self, column: &str) {
+                match column {
+                    $(stringify!($column) => $crate::schema::Cell::clear(&mut self.$column),)+
+                    _ => {}
+                }
+            }
+
             fn to_batch(rows: &[Self]) -> Result<arrow_array::RecordBatch, $crate::schema::BadCell> {
                 let bad = |column: &'static str, why: String| $crate::schema::BadCell { table: $name, column, why };
                 let arrays = vec![$(
@@ -336,6 +494,17 @@ macro_rules! table {
                 )+];
                 let schema = std::sync::Arc::new(Self::TABLE.arrow_schema());
                 arrow_array::RecordBatch::try_new(schema, arrays).map_err(|error| bad("", error.to_string()))
+            }
+
+            fn from_batch(batch: &arrow_array::RecordBatch) -> Result<Vec<Self>, $crate::schema::BadCell> {
+                let bad = |column: &'static str, why: String| $crate::schema::BadCell { table: $name, column, why };
+                $(let $column = batch
+                    .column_by_name(stringify!($column))
+                    .ok_or_else(|| bad(stringify!($column), "it is not there".to_owned()))?;)+
+                (0..batch.num_rows())
+                    .map(|row| Ok(Self { $($column: <$type as $crate::schema::Cell>::read($column, row)
+                        .map_err(|why| bad(stringify!($column), why))?,)+ }))
+                    .collect()
             }
         }
     };
@@ -346,11 +515,9 @@ macro_rules! table {
 }
 pub(crate) use table;
 
-/// Every table of silver, then of gold.
+/// Every table of silver, then of gold, then that of the checks.
 pub fn tables() -> Vec<Table> {
-    let mut tables = silver::tables();
-    tables.push(gold::PanelDaily::TABLE);
-    tables
+    [silver::tables(), gold::tables(), vec![checks::Finding::TABLE]].concat()
 }
 
 #[cfg(test)]
@@ -378,6 +545,51 @@ mod tests {
                 assert!(!(column.is_key && column.nullable), "{name} is a key that can be null");
             }
         }
+    }
+
+    #[test]
+    fn every_column_of_gold_has_what_the_codebook_needs() {
+        let silver: Vec<&str> = silver::tables().iter().map(|table| table.name).collect();
+        for table in gold::tables() {
+            for column in table.columns {
+                let name = format!("{}.{}", table.name, column.name);
+                assert!((3..=80).contains(&column.label().chars().count()), "{name}: {}", column.label());
+                assert!(!column.book.sources.is_empty(), "{name} comes from nowhere");
+                for source in column.book.sources {
+                    assert!(
+                        *source == "registry"
+                            || *source == "bronze"
+                            || *source == "program"
+                            || silver.contains(source),
+                        "{name}: {source}"
+                    );
+                }
+                let since = column.book.since.split('.').map(|part| part.parse::<u32>().unwrap());
+                let version = table.version.split('.').map(|part| part.parse::<u32>().unwrap());
+                assert!(since.le(version), "{name} is of a version to come");
+            }
+        }
+    }
+
+    #[test]
+    fn a_range_is_of_numbers_and_words_are_of_text() {
+        for table in tables() {
+            for column in table.columns {
+                let is_number = matches!(column.kind, Kind::Int32 | Kind::Int64 | Kind::Float64);
+                assert!(is_number || column.book.range == Range::Any, "{}.{}", table.name, column.name);
+                assert!(
+                    column.kind == Kind::Text || column.words.is_empty(),
+                    "{}.{}",
+                    table.name,
+                    column.name
+                );
+            }
+        }
+        assert_eq!(
+            [Range::Any, Range::NonNegative, Range::Fraction, Range::Whole(23, 25)]
+                .map(|range| range.to_string()),
+            ["", "0 or more", "0 to 1", "23 to 25"]
+        );
     }
 
     #[test]

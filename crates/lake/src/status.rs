@@ -15,6 +15,9 @@ macro_rules! words {
             /// Every word, in order.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
+            /// Every word as it is written, in order.
+            pub const WORDS: &[&str] = &[$($word),+];
+
             /// The word as it is written in the lake.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word,)+ }
@@ -89,6 +92,30 @@ words! {
         Partial = "partial",
         /// Nothing was measured or nothing could be priced.
         None = "none",
+    }
+}
+
+words! {
+    /// Class of a token in the registry.
+    AssetClass {
+        /// Meant to hold the value of a currency.
+        Stablecoin = "stablecoin",
+        /// Ether and claims on it.
+        Eth = "eth",
+        /// Bitcoin and claims on it.
+        Btc = "btc",
+        /// Everything else.
+        Other = "other",
+    }
+}
+
+words! {
+    /// How much a failing check matters.
+    CheckLevel {
+        /// The layer is wrong.
+        Error = "error",
+        /// Look at it.
+        Warn = "warn",
     }
 }
 

@@ -7,7 +7,7 @@
 mod cloud;
 mod promise;
 
-use crate::digest::sha256_hex;
+use crate::digest::{Sha256Stream, sha256_hex};
 use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::local::LocalFileSystem;
@@ -78,6 +78,20 @@ pub enum Put {
     Created,
     /// The same bytes were there already.
     AlreadyThere,
+}
+
+/// What came of reading an object that should not be larger than a limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Got {
+    /// Its bytes.
+    Whole(Bytes),
+    /// It is larger, and was not held in memory.
+    TooLarge {
+        /// Its size in bytes.
+        size: u64,
+        /// Digest of its bytes.
+        sha256: String,
+    },
 }
 
 /// A lake: an object store and a prefix in it.
@@ -241,6 +255,32 @@ impl Lake {
             Ok(object) => Ok(Some(object.last_modified.timestamp_millis())),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(source) => Err(self.refused("look at", path, source)),
+        }
+    }
+
+    /// The bytes of an object if there are at most `limit` of them; `None` when there is no object. Of a larger one the
+    /// digest is made piece by piece.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`].
+    pub async fn get_at_most(&self, path: &Path, limit: u64) -> Result<Option<Got>, StoreError> {
+        let read = async {
+            let found = self.store.get(path).await?;
+            let size = found.meta.size;
+            if size <= limit {
+                return found.bytes().await.map(Got::Whole);
+            }
+            let mut digest = Sha256Stream::default();
+            let mut pieces = found.into_stream();
+            while let Some(piece) = pieces.try_next().await? {
+                digest.add(&piece);
+            }
+            Ok(Got::TooLarge { size, sha256: digest.hex() })
+        };
+        match read.await {
+            Ok(got) => Ok(Some(got)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(source) => Err(self.refused("read", path, source)),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Gold as text: the CSV twin of the panel, and the digest of a row.
+//! Rows as text: the CSV twin of the panel, and the digest of a row.
 //!
 //! One form of each value serves both: text as it is, integers in decimal, floats in the shortest decimal form that
 //! reads back as the same float (always with a point or an exponent), days as `YYYY-MM-DD`, instants as RFC 3339 in
@@ -6,28 +6,33 @@
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
-use arrow_array::{Array, RecordBatch};
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_schema::{DataType, TimeUnit};
 use lake::day::Day;
 use lake::digest::sha256_hex;
 use lake::schema::gold::PanelDaily;
-use lake::schema::{BadCell, Kind, Row};
+use lake::schema::{BadCell, Row};
 
 /// Name of the column that [`row_hash`] fills.
-const ROW_HASH: &str = "row_hash";
+pub(crate) const ROW_HASH: &str = "row_hash";
 
 /// The rows as CSV after RFC 4180: a header, fields quoted where they must be, lines ended by CR LF.
 ///
 /// # Errors
 /// A value no column may hold, or what the CSV writer reports.
 pub fn csv_bytes(rows: &[PanelDaily]) -> Result<Vec<u8>, CsvError> {
-    let batch = PanelDaily::to_batch(rows)?;
+    csv_of(&PanelDaily::to_batch(rows)?)
+}
+
+/// [`csv_bytes`] of rows that are columns already.
+///
+/// # Errors
+/// What the CSV writer reports.
+pub fn csv_of(batch: &RecordBatch) -> Result<Vec<u8>, CsvError> {
     let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
-    writer.write_record(PanelDaily::TABLE.columns.iter().map(|column| column.name))?;
+    writer.write_record(batch.schema_ref().fields().iter().map(|field| field.name()))?;
     for row in 0..batch.num_rows() {
-        let cells = PanelDaily::TABLE.columns.iter().enumerate();
-        let cells: Vec<_> =
-            cells.map(|(at, column)| cell_text(&batch, at, column.kind, row).unwrap_or_default()).collect();
-        writer.write_record(cells)?;
+        writer.write_record(batch.columns().iter().map(|array| cell_text(array, row).unwrap_or_default()))?;
     }
     writer.into_inner().map_err(|error| CsvError::Writer(error.into_error().into()))
 }
@@ -51,12 +56,12 @@ pub enum CsvError {
 pub fn row_hash(row: &PanelDaily) -> Result<String, BadCell> {
     let batch = PanelDaily::to_batch(std::slice::from_ref(row))?;
     let mut text = String::new();
-    for (at, column) in PanelDaily::TABLE.columns.iter().enumerate() {
-        if column.name == ROW_HASH {
+    for (field, array) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+        if field.name() == ROW_HASH {
             continue;
         }
-        text.push_str(column.name);
-        if let Some(value) = cell_text(&batch, at, column.kind, 0) {
+        text.push_str(field.name());
+        if let Some(value) = cell_text(array, 0) {
             text.push('=');
             text.push_str(&value);
         }
@@ -66,25 +71,26 @@ pub fn row_hash(row: &PanelDaily) -> Result<String, BadCell> {
 }
 
 /// The text of a cell, or `None` for a null.
-fn cell_text(batch: &RecordBatch, column: usize, kind: Kind, row: usize) -> Option<String> {
-    let array = batch.columns().get(column)?;
+pub(crate) fn cell_text(array: &ArrayRef, row: usize) -> Option<String> {
     if row >= array.len() || array.is_null(row) {
         return None;
     }
-    match kind {
-        Kind::Text => Some(array.as_string_opt::<i32>()?.value(row).to_owned()),
-        Kind::Int32 => Some(array.as_primitive_opt::<Int32Type>()?.value(row).to_string()),
-        Kind::Int64 => Some(array.as_primitive_opt::<Int64Type>()?.value(row).to_string()),
-        Kind::Float64 => Some(float_text(array.as_primitive_opt::<Float64Type>()?.value(row))),
-        Kind::Date => {
+    match array.data_type() {
+        DataType::Utf8 => Some(array.as_string_opt::<i32>()?.value(row).to_owned()),
+        DataType::Int32 => Some(array.as_primitive_opt::<Int32Type>()?.value(row).to_string()),
+        DataType::Int64 => Some(array.as_primitive_opt::<Int64Type>()?.value(row).to_string()),
+        DataType::Float64 => Some(float_text(array.as_primitive_opt::<Float64Type>()?.value(row))),
+        DataType::Date32 => {
             let days = array.as_primitive_opt::<Date32Type>()?.value(row);
             Some(Day::from_days_since_epoch(days).to_string())
         }
-        Kind::Timestamp => {
+        DataType::Timestamp(TimeUnit::Microsecond, _) => {
             let micros = array.as_primitive_opt::<TimestampMicrosecondType>()?.value(row);
             Some(instant_text(micros.div_euclid(1_000_000)))
         }
-        Kind::Boolean => Some(array.as_boolean_opt()?.value(row).to_string()),
+        DataType::Boolean => Some(array.as_boolean_opt()?.value(row).to_string()),
+        // No table of the lake has another type (`lake::schema::Kind`).
+        _ => None,
     }
 }
 

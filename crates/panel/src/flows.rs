@@ -1,18 +1,19 @@
 //! Flows: what the liquidations of each CSU-day add up to, before any null rule is applied.
 //!
 //! A row of silver `liquidation` is a leg. Legs with a debt side make liquidations (one for each `liq_id`); a leg that
-//! only books bad debt is an event, but nobody was liquidated by it.
+//! only books bad debt is an event, but nobody was liquidated by it. Where a family's events give no debt, every leg but
+//! one of bad debt alone makes one.
 
-use crate::silver::Silver;
-use crate::stocks::{Shares, shares};
-use crate::sums::{CSU_DAY, Cells, CsuDay, how_many, only_if, ordered_sums, sorted_by};
+use crate::stocks::{in_left_order, words};
+use crate::sums::{CSU_DAY, CsuDay, Runs, Shares, csu_days, flags, floats, in_order, texts};
+use lake::status::PriceSource;
 use polars::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Sums and counts over the liquidation legs of one CSU-day. The default is a day without any.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Flows {
-    /// Liquidations: distinct `liq_id` with a debt side.
+    /// Liquidations.
     pub(crate) count: i32,
     /// Logs.
     pub(crate) events: i32,
@@ -38,114 +39,124 @@ pub(crate) struct Flows {
     pub(crate) n_priced: i32,
     /// Debt repaid by liquidator.
     pub(crate) by_liquidator: Shares,
+    /// Whether a price is an off-chain one, fetched later.
+    pub(crate) has_fills: bool,
+    /// Remarks on the legs.
+    pub(crate) remarks: BTreeSet<String>,
 }
 
-const LEG_KEY: [&str; 4] = ["chain_id", "block_number", "log_index", "leg"];
+/// Order of the rows: by CSU and day, then in order of silver's key.
+const LEG_ORDER: [&str; 6] = ["csu_at", "date", "chain_id", "block_number", "log_index", "leg"];
+/// Key of a leg in silver.
+pub(crate) const LEG_KEY: [&str; 4] = ["chain_id", "block_number", "log_index", "leg"];
 
-/// Adds up `liquidation` by CSU and day. `csus` has the column `csu` of the run's CSUs.
-pub(crate) fn flows(silver: &Silver, csus: LazyFrame) -> PolarsResult<BTreeMap<CsuDay, Flows>> {
-    let legs = legs(silver, csus).collect()?;
-    let mut flows: BTreeMap<CsuDay, Flows> = BTreeMap::new();
+/// Adds up a frame of [`legs`] by CSU and day.
+pub(crate) fn flows(legs: &DataFrame) -> PolarsResult<BTreeMap<CsuDay, Flows>> {
+    let days = Runs::of(legs, &CSU_DAY)?;
+    let events = days.counts_of(&Runs::of(legs, &LEG_ORDER[..5])?, |_| true);
+    let is_liquidation = flags(legs, "is_liquidation")?;
+    let lacks_a_side = flags(legs, "lacks_a_side")?;
+    let n_unpriced = days.counts(&flags(legs, "is_unpriced")?);
+    let filled = days.counts(&flags(legs, "is_filled")?);
+    let debts = floats(legs, "debt_usd")?;
+    let debt = days.sums(&debts);
+    let collateral = days.sums(&floats(legs, "coll_usd")?);
+    let bad_debt = days.sums(&floats(legs, "bad_debt_usd")?);
+    let [liq_id, tx_hash, borrower, liquidator, remarks] =
+        ["liq_id", "tx_hash", "borrower", "liquidator", "flags"].map(|name| texts(legs, name));
+    let (liq_id, tx_hash, borrower) = (liq_id?, tx_hash?, borrower?);
+    let (liquidator, remarks) = (liquidator?, remarks?);
+    let csu_days = csu_days(legs)?;
 
-    let counted = counts(legs.clone().lazy()).collect()?;
-    let cells = Cells(&counted);
-    for row in cells.rows() {
-        let of = flows.entry(cells.csu_day(row)?).or_default();
-        of.count = cells.count("liquidations", row)?;
-        of.transactions = cells.count("transactions", row)?;
-        of.borrowers = cells.count("borrowers", row)?;
-        of.liquidators = cells.count("liquidators", row)?;
-        of.n_unpriced = cells.count("unpriced", row)?;
-        of.n_unnamed = cells.count("unnamed", row)?;
-    }
-
-    let events = events(legs.clone().lazy()).collect()?;
-    let cells = Cells(&events);
-    for row in cells.rows() {
-        flows.entry(cells.csu_day(row)?).or_default().events = cells.count("events", row)?;
-    }
-
-    let sums = ordered_sums(&legs, &CSU_DAY, &["debt_usd", "coll_usd", "bad_debt_usd"])?;
-    let cells = Cells(&sums);
-    for row in cells.rows() {
-        let of = flows.entry(cells.csu_day(row)?).or_default();
-        of.debt = cells.amount("debt_usd", row)?;
-        of.collateral = cells.amount("coll_usd", row)?;
-        of.bad_debt = cells.amount("bad_debt_usd", row)?;
-    }
-
-    let single = single_liquidations(&legs)?;
-    let cells = Cells(&single);
-    for row in cells.rows() {
-        let of = flows.entry(cells.csu_day(row)?).or_default();
-        of.largest = cells.float("largest", row)?;
-        of.n_priced = cells.count("priced", row)?;
-    }
-
-    let named = legs.lazy().filter(col("is_liquidation").and(col("liquidator").is_not_null())).collect()?;
-    for (csu_day, spread) in shares(&named, "liquidator", "debt_usd", &LEG_KEY)? {
-        flows.entry(csu_day).or_default().by_liquidator = spread;
+    let mut flows = BTreeMap::new();
+    for (at, run) in days.ranges().enumerate() {
+        let Some(csu_day) = csu_days.get(run.start) else { continue };
+        let liquidations: Vec<usize> = run.clone().filter(|row| is_liquidation[*row]).collect();
+        let distinct = |names: &[Option<&str>]| {
+            let names: BTreeSet<&str> = liquidations.iter().filter_map(|row| names[*row]).collect();
+            i32::try_from(names.len()).unwrap_or(i32::MAX)
+        };
+        let singles = singles(run.clone(), &liq_id, &is_liquidation, &lacks_a_side, &debts);
+        let mut by_liquidator: BTreeMap<&str, f64> = BTreeMap::new();
+        for row in &liquidations {
+            if let Some(name) = liquidator[*row] {
+                *by_liquidator.entry(name).or_default() += debts[*row];
+            }
+        }
+        let of = Flows {
+            count: distinct(&liq_id),
+            events: events[at],
+            transactions: distinct(&tx_hash),
+            borrowers: distinct(&borrower),
+            liquidators: distinct(&liquidator),
+            n_unpriced: n_unpriced[at],
+            n_unnamed: liquidations.iter().fold(0, |n, row| n + i32::from(liquidator[*row].is_none())),
+            debt: debt[at],
+            collateral: collateral[at],
+            bad_debt: bad_debt[at],
+            largest: singles.values().map(|single| single.debt).reduce(f64::max),
+            n_priced: singles.values().fold(0, |n, single| n + i32::from(!single.lacks_a_side)),
+            by_liquidator: Shares::of(by_liquidator.into_values()),
+            has_fills: filled[at] > 0,
+            remarks: words(remarks.get(run).unwrap_or_default()),
+        };
+        flows.insert(*csu_day, of);
     }
     Ok(flows)
 }
 
+/// One liquidation.
+#[derive(Default)]
+struct Single {
+    debt: f64,
+    lacks_a_side: bool,
+    counts: bool,
+}
+
+/// The liquidations of a run of legs, by `liq_id`.
+fn singles<'a>(
+    run: std::ops::Range<usize>,
+    liq_id: &[Option<&'a str>],
+    is_liquidation: &[bool],
+    lacks_a_side: &[bool],
+    debts: &[f64],
+) -> BTreeMap<Option<&'a str>, Single> {
+    let mut singles: BTreeMap<_, Single> = BTreeMap::new();
+    for row in run {
+        let single = singles.entry(liq_id[row]).or_default();
+        single.debt += debts[row];
+        single.lacks_a_side |= lacks_a_side[row];
+        single.counts |= is_liquidation[row];
+    }
+    singles.retain(|_, single| single.counts);
+    singles
+}
+
 /// The run's legs by CSU and day, then in order of key.
-fn legs(silver: &Silver, csus: LazyFrame) -> LazyFrame {
+///
+/// `liquidation` is silver's table; `csus` has `csu`, `csu_at` and `gives_debt` (whether the events of the family give the
+/// debt repaid) of the run's CSUs.
+pub(crate) fn legs(liquidation: LazyFrame, csus: LazyFrame) -> PolarsResult<DataFrame> {
     let has = |name: &str| col(name).is_not_null();
     let unpriced = |raw: &str, usd: &str| has(raw).and(col(usd).is_null());
-    let rows = silver
-        .liquidation
-        .clone()
-        .join(csus.select([col("csu")]), [col("csu")], [col("csu")], JoinArgs::new(JoinType::Inner))
+    let is_filled = |source: &str| col(source).eq_missing(lit(PriceSource::OffChain.as_str()));
+    let only_bad_debt = has("bad_debt_raw").and(has("coll_raw").not()).and(has("coll_usd").not());
+    let rows = liquidation
+        .join(
+            csus.select([col("csu"), col("csu_at"), col("gives_debt")]),
+            [col("csu")],
+            [col("csu")],
+            in_left_order(JoinType::Inner),
+        )
         .with_columns([
-            has("debt_raw").alias("is_liquidation"),
+            has("debt_raw").or(col("gives_debt").not().and(only_bad_debt.not())).alias("is_liquidation"),
             unpriced("debt_raw", "debt_usd")
                 .or(unpriced("coll_raw", "coll_usd"))
                 .or(unpriced("bad_debt_raw", "bad_debt_usd"))
                 .alias("is_unpriced"),
             unpriced("debt_raw", "debt_usd").or(unpriced("coll_raw", "coll_usd")).alias("lacks_a_side"),
-        ]);
-    sorted_by(rows, &[&CSU_DAY[..], &LEG_KEY].concat())
-}
-
-fn counts(legs: LazyFrame) -> LazyFrame {
-    let distinct =
-        |name: &str| only_if(col("is_liquidation"), col(name)).drop_nulls().n_unique().cast(DataType::Int64);
-    legs.group_by(CSU_DAY.map(col)).agg([
-        distinct("liq_id").alias("liquidations"),
-        distinct("tx_hash").alias("transactions"),
-        distinct("borrower").alias("borrowers"),
-        distinct("liquidator").alias("liquidators"),
-        how_many(col("is_unpriced")).alias("unpriced"),
-        how_many(col("is_liquidation").and(col("liquidator").is_null())).alias("unnamed"),
-    ])
-}
-
-/// A log may have several legs.
-fn events(legs: LazyFrame) -> LazyFrame {
-    legs.group_by([col("csu"), col("date"), col("block_number"), col("log_index")])
-        .agg([col("leg").len().alias("legs")])
-        .group_by(CSU_DAY.map(col))
-        .agg([col("legs").len().cast(DataType::Int64).alias("events")])
-}
-
-/// The largest liquidation of each CSU-day, and how many have a price on every side.
-fn single_liquidations(legs: &DataFrame) -> PolarsResult<DataFrame> {
-    let key = ["csu", "date", "liq_id"];
-    let sorted = sorted_by(legs.clone().lazy(), &[&key[..], &LEG_KEY].concat()).collect()?;
-    let debts = ordered_sums(&sorted, &key, &["debt_usd"])?;
-    let sides = sorted.lazy().group_by(key.map(col)).agg([
-        how_many(col("is_liquidation")).alias("debt_legs"),
-        how_many(col("lacks_a_side")).alias("unpriced_legs"),
-    ]);
-    debts
-        .lazy()
-        .join(sides, key.map(col), key.map(col), JoinArgs::new(JoinType::Left))
-        .filter(col("debt_legs").gt(lit(0)))
-        .group_by(CSU_DAY.map(col))
-        .agg([
-            col("debt_usd").max().alias("largest"),
-            how_many(col("unpriced_legs").eq(lit(0))).alias("priced"),
+            is_filled("debt_price_source").or(is_filled("coll_price_source")).alias("is_filled"),
         ])
-        .collect()
+        .collect()?;
+    in_order(rows, &LEG_ORDER)
 }

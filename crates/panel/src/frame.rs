@@ -1,12 +1,13 @@
 //! The complete frame: one row for every CSU and day of a run, with the null rules of `lake::schema::gold`.
 //!
-//! Zero is a measurement: a figure stands in a row only where a status word says that it was measured.
+//! Zero is a measurement: a figure stands in a row only where a status word says that it was measured, and where the
+//! family can give it.
 
-use crate::export::row_hash;
-use crate::flows::{Flows, flows};
-use crate::silver::Silver;
-use crate::stocks::{Stocks, stocks};
-use crate::sums::{CSU_DAY, Cells, CsuDay};
+use crate::flows::Flows;
+use crate::known::{Abilities, BadDebtEvents, Known};
+use crate::silver::{Silver, SilverError};
+use crate::stocks::Stocks;
+use crate::sums::CsuDay;
 use lake::day::{Day, DayError, DayWindow};
 use lake::digest::sha256_of_listing;
 use lake::path::BronzeKey;
@@ -14,8 +15,9 @@ use lake::registry::{Chain, Csu};
 use lake::run::Run;
 use lake::schema::gold::PanelDaily;
 use lake::schema::{BadCell, Row, Seconds};
-use lake::status::{AuditLevel, Dataset, Status, UsdStatus};
+use lake::status::{Dataset, Status, UsdStatus};
 use polars::prelude::*;
+use protocols::Extent;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Word of the column `release` until a release is made.
@@ -25,6 +27,9 @@ pub const UNRELEASED: &str = "unreleased";
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameError {
+    /// Silver could not be read.
+    #[error(transparent)]
+    Silver(#[from] SilverError),
     /// A day of the run is none in its zone.
     #[error(transparent)]
     Day(#[from] DayError),
@@ -53,108 +58,104 @@ pub enum FrameError {
     /// polars could not run a query.
     #[error("cannot compute the panel: {0}")]
     Query(#[from] PolarsError),
+    /// A thread that added up a month ended early.
+    #[error("cannot compute the panel: {0}")]
+    Thread(String),
 }
 
-/// Every row of the run's panel, in order of CSU and day.
-///
-/// # Errors
-/// [`FrameError`].
-pub fn panel(run: &Run, silver: &Silver) -> Result<Vec<PanelDaily>, FrameError> {
-    let known = Known::read(run, silver)?;
-    let mut rows = Vec::new();
-    for csu in run.csus() {
-        let chain = run.registry.chain_of(csu).ok_or_else(|| FrameError::Contradiction {
+/// The frame of a run, ready to be filled CSU by CSU.
+pub struct Frame<'a> {
+    pub(crate) run: &'a Run,
+    pub(crate) known: Known,
+    windows: Vec<DayWindow>,
+}
+
+impl<'a> Frame<'a> {
+    /// Reads silver. `with_assets` adds up the classes of assets, too, for [`crate::asset::assets`].
+    ///
+    /// # Errors
+    /// [`FrameError`].
+    pub async fn read(run: &'a Run, silver: &Silver, with_assets: bool) -> Result<Self, FrameError> {
+        let windows = run.days.days().map(|day| run.zone.window(day)).collect::<Result<_, _>>()?;
+        Ok(Self { run, known: Known::read(run, silver, with_assets).await?, windows })
+    }
+
+    /// The CSUs of the run with their places, in order of id.
+    pub fn csus(&self) -> impl Iterator<Item = (u32, &'a Csu)> {
+        (0..).zip(self.run.csus())
+    }
+
+    /// The rows of a CSU in order of day, without `row_hash`.
+    ///
+    /// # Errors
+    /// [`FrameError`].
+    pub fn rows(&self, (csu_at, csu): (u32, &Csu)) -> Result<Vec<PanelDaily>, FrameError> {
+        let chain = self.run.registry.chain_of(csu).ok_or_else(|| FrameError::Contradiction {
             why: format!("the registry has no chain `{}`", csu.chain),
         })?;
-        for day in run.days.days() {
-            let window = run.zone.window(day)?;
-            let mut row = known.row(run, csu, chain, window)?;
-            row.row_hash = row_hash(&row)?;
-            rows.push(row);
-        }
+        let never = never(csu);
+        let rows = self.windows.iter().map(|window| {
+            let mut row = self.known.row(self.run, csu_at, csu, chain, *window)?;
+            for column in &never {
+                row.clear(column);
+            }
+            Ok(row)
+        });
+        rows.collect()
     }
-    rows.sort_by_cached_key(Row::key);
-    Ok(rows)
+
+    /// Path and sha256 of every file of silver that was read.
+    pub fn inputs(&self) -> &BTreeMap<String, String> {
+        &self.known.inputs
+    }
 }
 
-/// What silver says, by CSU or chain and day.
-struct Known {
-    stocks: BTreeMap<CsuDay, Stocks>,
-    flows: BTreeMap<CsuDay, Flows>,
-    flags: BTreeMap<CsuDay, BTreeSet<String>>,
-    rejects: BTreeMap<CsuDay, i64>,
-    coverage: BTreeMap<(String, i32, Dataset), Covered>,
-    days: BTreeMap<(String, i32), ChainDay>,
-    csus: BTreeMap<String, Abilities>,
+/// The columns that the CSU's family never fills.
+pub(crate) fn never(csu: &Csu) -> Vec<&'static str> {
+    let limits = protocols::family(&csu.family).map(|family| family.limits()).unwrap_or_default();
+    limits.iter().filter(|limit| limit.extent == Extent::Never).map(|limit| limit.column).collect()
 }
 
-struct Covered {
-    status: Status,
-    blocks_expected: Option<i64>,
-    blocks_scanned: Option<i64>,
-    audit_level: Option<AuditLevel>,
-    sha256: Option<String>,
-}
-
-#[derive(Default, Clone)]
-struct ChainDay {
-    start: i64,
-    end: i64,
-    last_block: Option<i64>,
-    last_block_ts: Option<i64>,
-    n_blocks: Option<i64>,
-    sha256: Option<String>,
-}
-
-/// What the events of a CSU's family can tell.
-struct Abilities {
-    names_borrowers: bool,
-    bad_debt: BadDebtEvents,
-}
-
-/// Whether a CSU's events tell of bad debt (silver's `bad_debt_method`).
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum BadDebtEvents {
-    /// Every contract version's do.
-    Always,
-    /// Only those of a contract version that keeps a deficit.
-    WithDeficit,
-    /// They do not.
-    Never,
+/// What is known of a day that nobody planned: whether the registry says that there was nothing to measure.
+pub(crate) fn unplanned(csu: &Csu, window: DayWindow) -> Status {
+    const SECONDS_A_DAY: i64 = 86_400;
+    // The registry's date is a UTC day; the run's day ends in its own zone.
+    let begins = |deployed: Day| i64::from(deployed.days_since_epoch()) * SECONDS_A_DAY;
+    if csu.deployed_date.is_some_and(|deployed| window.end <= begins(deployed)) {
+        Status::NotDeployed
+    } else if csu.retired_date.is_some_and(|retired| retired < window.day) {
+        Status::Retired
+    } else {
+        Status::NotAttempted
+    }
 }
 
 impl Known {
-    fn read(run: &Run, silver: &Silver) -> Result<Self, FrameError> {
-        let of_run = csus_of_run(run)?;
-        Ok(Self {
-            stocks: stocks(silver, of_run.clone())?,
-            flows: flows(silver, of_run.clone())?,
-            flags: flags(silver, of_run)?,
-            rejects: rejects(silver)?,
-            coverage: coverage(silver)?,
-            days: days(silver)?,
-            csus: abilities(silver)?,
-        })
-    }
-
-    fn row(&self, run: &Run, csu: &Csu, chain: &Chain, window: DayWindow) -> Result<PanelDaily, FrameError> {
+    fn row(
+        &self,
+        run: &Run,
+        csu_at: u32,
+        csu: &Csu,
+        chain: &Chain,
+        window: DayWindow,
+    ) -> Result<PanelDaily, FrameError> {
         let date = window.day;
         let day_num = date.days_since_epoch();
-        let key = (csu.id.clone(), day_num);
+        let key = (csu_at, day_num);
         let of_chain = self.days.get(&(csu.chain.clone(), day_num));
         if of_chain.is_some_and(|of_chain| (of_chain.start, of_chain.end) != (window.start, window.end)) {
             let (chain, zone) = (csu.chain.clone(), run.zone.name().to_owned());
             return Err(FrameError::OtherZone { date, chain, zone });
         }
-        let covered = |dataset| self.coverage.get(&(csu.id.clone(), day_num, dataset));
-        let status_of = |dataset| covered(dataset).map_or(Status::NotAttempted, |covered| covered.status);
+        let covered = |dataset| self.coverage.get(&(key, dataset));
+        let status_of = |dataset| covered(dataset).map_or_else(|| unplanned(csu, window), |of| of.status);
         let (snap_status, liq_status) = (status_of(Dataset::Tvl), status_of(Dataset::Liquidations));
 
-        let stocks =
-            (snap_status == Status::Collected).then(|| self.stocks.get(&key).cloned().unwrap_or_default());
+        let (no_stocks, no_flows) = (Stocks::none(), Flows::default());
+        let stocks = (snap_status == Status::Collected).then(|| self.stocks.get(&key).unwrap_or(&no_stocks));
         let flows = matches!(liq_status, Status::Collected | Status::NoBlock)
-            .then(|| self.flows.get(&key).cloned().unwrap_or_default());
-        let abilities = self.csus.get(&csu.id);
+            .then(|| self.flows.get(&key).unwrap_or(&no_flows));
+        let abilities = self.abilities.get(csu_at as usize).and_then(Option::as_ref);
         if flows.is_some() && abilities.is_none() {
             let why = format!("coverage has {} of {date}, the csu table does not have it", csu.id);
             return Err(FrameError::Contradiction { why });
@@ -164,12 +165,15 @@ impl Known {
         let blocks_expected =
             of_chain.and_then(|day| day.n_blocks).or(scan.and_then(|scan| scan.blocks_expected));
         let blocks_scanned = scan.and_then(|scan| scan.blocks_scanned);
-        if liq_status == Status::Collected && blocks_scanned.is_some() && blocks_scanned != blocks_expected {
+        // Zero liquidations are a measurement only where every block was looked at.
+        if liq_status == Status::Collected && (blocks_scanned.is_none() || blocks_scanned != blocks_expected)
+        {
+            let number = |blocks: Option<i64>| blocks.map_or_else(|| "unknown".to_owned(), |n| n.to_string());
             let why = format!(
                 "{} of {date} counts as collected with {} of {} blocks scanned",
                 csu.id,
-                blocks_scanned.unwrap_or_default(),
-                blocks_expected.unwrap_or_default()
+                number(blocks_scanned),
+                number(blocks_expected)
             );
             return Err(FrameError::Contradiction { why });
         }
@@ -179,23 +183,11 @@ impl Known {
             return Err(FrameError::Contradiction { why });
         }
 
-        let mut bronze = Vec::new();
-        let blocks = BronzeKey::Blocks { chain: csu.chain.clone(), date };
-        bronze.extend(of_chain.and_then(|day| day.sha256.clone()).map(|sha256| (blocks.to_string(), sha256)));
-        for dataset in [Dataset::Tvl, Dataset::Liquidations] {
-            let path = BronzeKey::of(dataset, &csu.id, date).to_string();
-            bronze.extend(
-                covered(dataset).and_then(|covered| covered.sha256.clone()).map(|sha256| (path, sha256)),
-            );
-        }
-
+        let listing = self.bronze_of(csu, date, &key);
         let block_ts = of_chain.and_then(|day| day.last_block_ts);
-        let sizes = stocks.as_ref();
-        let totals = stocks.as_ref().map(Totals::of).unwrap_or_default();
-        let liquidations = flows
-            .as_ref()
-            .map(|flows| Liquidations::of(flows, abilities, stocks.as_ref()))
-            .unwrap_or_default();
+        let sizes = stocks;
+        let totals = stocks.map(Totals::of).unwrap_or_default();
+        let liquidations = flows.map(|flows| Liquidations::of(flows, abilities, stocks)).unwrap_or_default();
         Ok(PanelDaily {
             csu: csu.id.clone(),
             csu_num: csu.num,
@@ -209,7 +201,7 @@ impl Known {
             is_l2: chain.is_l2,
             status: snap_status.max(liq_status),
             snap_status,
-            usd_status: stocks.as_ref().map_or(UsdStatus::None, usd_status),
+            usd_status: stocks.map_or(UsdStatus::None, usd_status),
             liq_status,
             liq_audit: scan.and_then(|scan| scan.audit_level).filter(|_| liq_status == Status::Collected),
             quality_flags: self.quality_flags(&key, sizes.map_or(0, |stocks| stocks.n_excluded)),
@@ -243,11 +235,11 @@ impl Known {
             borrow_apr_stable: totals.borrow_apr_stable,
             liq_threshold_wavg: totals.liq_threshold_wavg,
             liq_bonus_wavg: totals.liq_bonus_wavg,
-            liq_count: flows.as_ref().map(|flows| flows.count),
-            liq_event_count: flows.as_ref().map(|flows| flows.events),
-            liq_tx_count: flows.as_ref().map(|flows| flows.transactions),
+            liq_count: flows.map(|flows| flows.count),
+            liq_event_count: flows.map(|flows| flows.events),
+            liq_tx_count: flows.map(|flows| flows.transactions),
             liq_borrowers: liquidations.borrowers,
-            liq_liquidators: flows.as_ref().map(|flows| flows.liquidators),
+            liq_liquidators: flows.map(|flows| flows.liquidators),
             liq_debt_usd: liquidations.debt_usd,
             liq_coll_usd: liquidations.coll_usd,
             liq_bonus_usd: liquidations.bonus_usd,
@@ -272,18 +264,40 @@ impl Known {
             release: UNRELEASED.to_owned(),
             code_version: env!("CARGO_PKG_VERSION").to_owned(),
             registry_hash: run.registry.sha256().to_owned(),
-            inputs_hash: sha256_of_listing(
-                bronze.iter().map(|(path, sha256)| (path.as_str(), sha256.as_str())),
-            ),
+            inputs_hash: sha256_of_listing(listing.iter().map(|(path, sha256)| (path.as_str(), *sha256))),
             row_hash: String::new(),
         })
+    }
+
+    /// The bronze objects that a row stands on, with their digests: the day's blocks, the snapshot and the logs, the price
+    /// book of the chain, and off-chain prices where one was used.
+    fn bronze_of<'k>(&'k self, csu: &Csu, date: Day, key: &CsuDay) -> Vec<(String, &'k str)> {
+        let mut listing = Vec::new();
+        let of_chain = (csu.chain.clone(), key.1);
+        if let Some(sha256) = self.days.get(&of_chain).and_then(|day| day.sha256.as_deref()) {
+            let path = BronzeKey::Blocks { chain: csu.chain.clone(), date };
+            listing.push((path.to_string(), sha256));
+        }
+        let book = self.books.get(&of_chain);
+        let has_fills = self.stocks.get(key).is_some_and(|of| of.has_fills)
+            || self.flows.get(key).is_some_and(|of| of.has_fills);
+        let fills = self.fills.get(&key.1).filter(|_| has_fills).into_iter().flatten();
+        listing.extend(book.into_iter().chain(fills).map(|(path, sha256)| (path.clone(), sha256.as_str())));
+        for dataset in Dataset::ALL {
+            let sha256 = self.coverage.get(&(*key, *dataset)).and_then(|covered| covered.sha256.as_deref());
+            listing.extend(sha256.map(|sha256| (BronzeKey::of(*dataset, &csu.id, date).to_string(), sha256)));
+        }
+        listing
     }
 
     /// Remarks of the day's reserves and liquidations in order, then how many reserves stand outside the totals and
     /// how many logs could not be decoded.
     fn quality_flags(&self, key: &CsuDay, n_excluded: i32) -> String {
-        let mut flags: Vec<String> =
-            self.flags.get(key).map(|flags| flags.iter().cloned().collect()).unwrap_or_default();
+        let (of_stocks, of_flows) = (self.stocks.get(key), self.flows.get(key));
+        let mut flags: BTreeSet<&str> = BTreeSet::new();
+        flags.extend(of_stocks.iter().flat_map(|of| of.remarks.iter().map(String::as_str)));
+        flags.extend(of_flows.iter().flat_map(|of| of.remarks.iter().map(String::as_str)));
+        let mut flags: Vec<String> = flags.into_iter().map(str::to_owned).collect();
         if n_excluded > 0 {
             flags.push(format!("excluded:{n_excluded}"));
         }
@@ -300,7 +314,7 @@ fn ratio(part: f64, whole: f64) -> Option<f64> {
 }
 
 /// Supplied and collateral USD of the reserves that have a price.
-fn gross(stocks: &Stocks) -> f64 {
+pub(crate) fn gross(stocks: &Stocks) -> f64 {
     stocks.supplied + stocks.collateral
 }
 
@@ -309,7 +323,7 @@ fn by_source(stocks: &Stocks) -> f64 {
     stocks.by_protocol + stocks.by_chainlink + stocks.by_other
 }
 
-fn usd_status(stocks: &Stocks) -> UsdStatus {
+pub(crate) fn usd_status(stocks: &Stocks) -> UsdStatus {
     if stocks.n_incomplete == 0 {
         UsdStatus::Complete
     } else if stocks.n_with_balance > stocks.n_unpriced {
@@ -319,26 +333,26 @@ fn usd_status(stocks: &Stocks) -> UsdStatus {
     }
 }
 
-/// The USD columns of a snapshot. All null (the default) unless every non-zero reserve has a price.
+/// The USD columns of a snapshot, or of one class of its assets. All null (the default) unless every non-zero reserve has a price.
 #[derive(Default)]
-struct Totals {
-    supplied_usd: Option<f64>,
-    collateral_usd: Option<f64>,
-    borrowed_usd: Option<f64>,
-    minted_usd: Option<f64>,
-    available_usd: Option<f64>,
-    tvl_usd: Option<f64>,
-    tvl_net_usd: Option<f64>,
-    reserves_usd: Option<f64>,
-    deficit_usd: Option<f64>,
-    utilization: Option<f64>,
+pub(crate) struct Totals {
+    pub(crate) supplied_usd: Option<f64>,
+    pub(crate) collateral_usd: Option<f64>,
+    pub(crate) borrowed_usd: Option<f64>,
+    pub(crate) minted_usd: Option<f64>,
+    pub(crate) available_usd: Option<f64>,
+    pub(crate) tvl_usd: Option<f64>,
+    pub(crate) tvl_net_usd: Option<f64>,
+    pub(crate) reserves_usd: Option<f64>,
+    pub(crate) deficit_usd: Option<f64>,
+    pub(crate) utilization: Option<f64>,
     stable_supply_share: Option<f64>,
     stable_borrow_share: Option<f64>,
     hhi_supply: Option<f64>,
     hhi_borrow: Option<f64>,
     top1_supply_share: Option<f64>,
-    supply_apr: Option<f64>,
-    borrow_apr: Option<f64>,
+    pub(crate) supply_apr: Option<f64>,
+    pub(crate) borrow_apr: Option<f64>,
     supply_apr_stable: Option<f64>,
     borrow_apr_stable: Option<f64>,
     liq_threshold_wavg: Option<f64>,
@@ -346,7 +360,7 @@ struct Totals {
 }
 
 impl Totals {
-    fn of(of: &Stocks) -> Self {
+    pub(crate) fn of(of: &Stocks) -> Self {
         if usd_status(of) != UsdStatus::Complete {
             return Self::default();
         }
@@ -356,7 +370,7 @@ impl Totals {
             collateral_usd: Some(of.collateral),
             borrowed_usd: Some(of.borrowed),
             minted_usd: Some(of.minted),
-            available_usd: (of.n_without_available == 0).then_some(of.available),
+            available_usd: of.available,
             tvl_usd: Some(gross(of)),
             tvl_net_usd: Some(gross(of) - of.borrowed),
             reserves_usd: of.reserves,
@@ -394,19 +408,21 @@ struct Liquidations {
 impl Liquidations {
     fn of(of: &Flows, abilities: Option<&Abilities>, stocks: Option<&Stocks>) -> Self {
         let priced = |value: f64| (of.n_unpriced == 0).then_some(value);
+        let gives_debt = abilities.is_some_and(|can| can.gives_debt);
+        let owed = |value: f64| priced(value).filter(|_| gives_debt);
         let tells_bad_debt = abilities.is_some_and(|can| match can.bad_debt {
             BadDebtEvents::Always => true,
             BadDebtEvents::WithDeficit => stocks.is_some_and(|stocks| stocks.keeps_deficit),
             BadDebtEvents::Never => false,
         });
         // Shares among liquidators say nothing when one of them has no name.
-        let spread = (of.n_unpriced == 0 && of.n_unnamed == 0).then_some(of.by_liquidator);
+        let spread = (of.n_unpriced == 0 && of.n_unnamed == 0 && gives_debt).then_some(of.by_liquidator);
         Self {
             borrowers: abilities.is_some_and(|can| can.names_borrowers).then_some(of.borrowers),
-            debt_usd: priced(of.debt),
+            debt_usd: owed(of.debt),
             coll_usd: priced(of.collateral),
-            bonus_usd: priced(of.collateral - of.debt),
-            max_usd: of.largest.and_then(priced),
+            bonus_usd: owed(of.collateral - of.debt),
+            max_usd: of.largest.and_then(owed),
             bad_debt_usd: priced(of.bad_debt).filter(|_| tells_bad_debt),
             hhi: spread.and_then(|spread| spread.hhi()),
             top1: spread.and_then(|spread| spread.top1()),
@@ -415,114 +431,122 @@ impl Liquidations {
     }
 }
 
-fn csus_of_run(run: &Run) -> PolarsResult<LazyFrame> {
-    let chain_id =
-        |csu: &Csu| run.registry.chain_of(csu).and_then(|chain| i64::try_from(chain.chain_id).ok());
-    let ids: Vec<&str> = run.csus().map(|csu| csu.id.as_str()).collect();
-    let chain_ids: Vec<Option<i64>> = run.csus().map(chain_id).collect();
-    Ok(df!("csu" => ids, "chain_id" => chain_ids)?.lazy())
-}
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use lake::registry::Csu;
+    use lake::status::AuditLevel;
 
-fn flags(silver: &Silver, csus: LazyFrame) -> PolarsResult<BTreeMap<CsuDay, BTreeSet<String>>> {
-    let remarks = |rows: &LazyFrame| {
-        rows.clone()
-            .filter(col("flags").neq(lit("")))
-            .join(
-                csus.clone().select([col("csu")]),
-                [col("csu")],
-                [col("csu")],
-                JoinArgs::new(JoinType::Inner),
-            )
-            .group_by([col("csu"), col("date"), col("flags")])
-            .agg([len().alias("rows")])
-            .collect()
-    };
-    let mut flags: BTreeMap<CsuDay, BTreeSet<String>> = BTreeMap::new();
-    for found in [remarks(&silver.reserve_day)?, remarks(&silver.liquidation)?] {
-        let cells = Cells(&found);
-        for row in cells.rows() {
-            let text = cells.text("flags", row)?.unwrap_or_default();
-            let words = text.split(';').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned);
-            flags.entry(cells.csu_day(row)?).or_default().extend(words);
-        }
+    /// A row with a value in every kind of column, and three with nulls, quotes and the ends of numbers.
+    pub(crate) fn rows() -> Vec<PanelDaily> {
+        let day = |number| Day::from_days_since_epoch(number);
+        let full = PanelDaily {
+            csu: "a".into(),
+            csu_num: 1,
+            date: day(20_000),
+            day_num: 20_000,
+            protocol: "aave".into(),
+            version: "3.0".into(),
+            family: "aave_v3".into(),
+            chain: "ethereum".into(),
+            chain_id: 1,
+            is_l2: false,
+            status: Status::Collected,
+            snap_status: Status::Collected,
+            usd_status: UsdStatus::Complete,
+            liq_status: Status::Collected,
+            liq_audit: Some(AuditLevel::Sampled),
+            quality_flags: "a;b".into(),
+            day_hours: 24,
+            block_number: Some(9),
+            block_ts: Some(Seconds(1_730_696_399)),
+            snap_lag_s: Some(12),
+            age_days: Some(-1),
+            n_markets: Some(1),
+            n_reserves: Some(2),
+            n_reserves_unpriced: Some(0),
+            supplied_usd: Some(1e16),
+            collateral_usd: Some(0.0),
+            borrowed_usd: Some(0.1),
+            minted_usd: Some(1.0 / 3.0),
+            available_usd: None,
+            tvl_usd: Some(1e-9),
+            tvl_net_usd: Some(-2.5),
+            tvl_priced_usd: Some(1e300),
+            reserves_usd: None,
+            deficit_usd: None,
+            utilization: None,
+            stable_supply_share: None,
+            stable_borrow_share: None,
+            hhi_supply: None,
+            hhi_borrow: None,
+            top1_supply_share: None,
+            supply_apr: None,
+            borrow_apr: None,
+            supply_apr_stable: None,
+            borrow_apr_stable: None,
+            liq_threshold_wavg: None,
+            liq_bonus_wavg: None,
+            liq_count: Some(0),
+            liq_event_count: None,
+            liq_tx_count: None,
+            liq_borrowers: None,
+            liq_liquidators: None,
+            liq_debt_usd: None,
+            liq_coll_usd: None,
+            liq_bonus_usd: None,
+            liq_max_usd: None,
+            bad_debt_usd: None,
+            hhi_liquidators: None,
+            top1_liquidator_share: None,
+            liq_priced_share: None,
+            px_cov_share: None,
+            px_protocol_share: None,
+            px_chainlink_share: None,
+            px_other_share: None,
+            px_max_age_s: Some(i64::MAX),
+            blocks_expected: None,
+            blocks_scanned: None,
+            log_cov_share: None,
+            schema_version: "1".into(),
+            release: UNRELEASED.into(),
+            code_version: "0".into(),
+            registry_hash: "r".into(),
+            inputs_hash: "i".into(),
+            row_hash: String::new(),
+        };
+        let odd = PanelDaily {
+            date: day(20_001),
+            quality_flags: "with \"quotes\", a comma\nand a line".into(),
+            ..full.clone()
+        };
+        let bare = PanelDaily {
+            csu: "b".into(),
+            block_ts: None,
+            liq_audit: None,
+            quality_flags: String::new(),
+            ..full.clone()
+        };
+        vec![full, odd, bare.clone(), PanelDaily { date: day(20_002), ..bare }]
     }
-    Ok(flags)
-}
 
-fn rejects(silver: &Silver) -> PolarsResult<BTreeMap<CsuDay, i64>> {
-    let counted = silver
-        .reject
-        .clone()
-        .group_by(CSU_DAY.map(col))
-        .agg([len().cast(DataType::Int64).alias("rows")])
-        .collect()?;
-    let cells = Cells(&counted);
-    cells.rows().map(|row| Ok((cells.csu_day(row)?, cells.long("rows", row)?.unwrap_or_default()))).collect()
-}
-
-fn coverage(silver: &Silver) -> Result<BTreeMap<(String, i32, Dataset), Covered>, FrameError> {
-    let rows = silver.coverage.clone().collect()?;
-    let cells = Cells(&rows);
-    let mut coverage = BTreeMap::new();
-    for row in cells.rows() {
-        let (csu, day) = cells.csu_day(row)?;
-        let unknown = |error: lake::status::UnknownWord| FrameError::Contradiction {
-            why: format!("coverage of {csu} on {}: {error}", Day::from_days_since_epoch(day)),
-        };
-        let dataset = cells.text("dataset", row)?.unwrap_or_default().parse().map_err(unknown)?;
-        let status = cells.text("status", row)?.unwrap_or_default().parse().map_err(unknown)?;
-        let audit_level =
-            cells.text("audit_level", row)?.map(|word| word.parse()).transpose().map_err(unknown)?;
-        let covered = Covered {
-            status,
-            blocks_expected: cells.long("blocks_expected", row)?,
-            blocks_scanned: cells.long("blocks_scanned", row)?,
-            audit_level,
-            sha256: cells.text("sha256", row)?,
-        };
-        coverage.insert((csu, day, dataset), covered);
+    #[test]
+    fn a_day_that_nobody_planned_is_explained_by_the_registry() {
+        let mut csu = Csu::bare("a", "aave_v3", "ethereum", "pool", Default::default());
+        let zone = lake::day::Zone::named("America/New_York").unwrap();
+        let status = |csu: &Csu, day: &str| unplanned(csu, zone.window(day.parse().unwrap()).unwrap());
+        assert_eq!(status(&csu, "2024-12-05"), Status::NotAttempted);
+        csu.deployed_date = Some("2024-12-05".parse().unwrap());
+        csu.retired_date = Some("2024-12-20".parse().unwrap());
+        let days = ["2024-12-03", "2024-12-04", "2024-12-05", "2024-12-20", "2024-12-21"];
+        // New York's 4th ends at 05:00 UTC of the 5th.
+        let expected = [
+            Status::NotDeployed,
+            Status::NotAttempted,
+            Status::NotAttempted,
+            Status::NotAttempted,
+            Status::Retired,
+        ];
+        assert_eq!(days.map(|day| status(&csu, day)), expected);
     }
-    Ok(coverage)
-}
-
-fn days(silver: &Silver) -> PolarsResult<BTreeMap<(String, i32), ChainDay>> {
-    const MICROSECONDS: i64 = 1_000_000;
-    let rows = silver.day_block.clone().collect()?;
-    let cells = Cells(&rows);
-    let mut days = BTreeMap::new();
-    for row in cells.rows() {
-        let instant = |name: &str| -> PolarsResult<Option<i64>> {
-            Ok(cells.long(name, row)?.map(|instant| instant.div_euclid(MICROSECONDS)))
-        };
-        let day = ChainDay {
-            start: instant("day_start_utc")?.unwrap_or_default(),
-            end: instant("day_end_utc")?.unwrap_or_default(),
-            last_block: cells.long("last_block", row)?,
-            last_block_ts: instant("last_block_ts")?,
-            n_blocks: cells.long("n_blocks", row)?,
-            sha256: cells.text("bronze_sha256", row)?,
-        };
-        let key =
-            (cells.text("chain", row)?.unwrap_or_default(), cells.int("date", row)?.unwrap_or_default());
-        days.insert(key, day);
-    }
-    Ok(days)
-}
-
-fn abilities(silver: &Silver) -> PolarsResult<BTreeMap<String, Abilities>> {
-    let rows = silver.csu.clone().collect()?;
-    let cells = Cells(&rows);
-    let mut csus = BTreeMap::new();
-    for row in cells.rows() {
-        let abilities = Abilities {
-            names_borrowers: cells.boolean("has_borrower", row)?.unwrap_or_default(),
-            bad_debt: match cells.text("bad_debt_method", row)?.as_deref() {
-                Some("event" | "estimate") => BadDebtEvents::Always,
-                Some("event_if_deficit") => BadDebtEvents::WithDeficit,
-                _ => BadDebtEvents::Never,
-            },
-        };
-        csus.insert(cells.text("csu", row)?.unwrap_or_default(), abilities);
-    }
-    Ok(csus)
 }

@@ -1,12 +1,22 @@
 //! Silver to gold: builds, documents and shows the daily panel of CSUs.
 
+mod check_command;
+mod dictionary_command;
+mod diff_command;
+mod export_command;
+mod release_command;
+mod report_command;
+mod summary_command;
+mod written;
+
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use lake::day::Day;
 use lake::run::{Overrides, Run};
-use panel::build::Built;
+use panel::build::{Built, Dropped, Extras};
 use panel::show::Look;
-use panel::{build, dictionary, show};
+use panel::silver::spans;
+use panel::{build, show};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,7 +26,7 @@ Exit codes:
   0  every row of the frame is done (collected, not_deployed, retired, no_block or unsupported) in
      the run's datasets
   1  built, but some rows are missing: they are listed, and running the stages again may fill them
-     (dictionary --check: some pages are stale)
+     (check: a rule is broken; dictionary --check: some pages are stale; diff: the panels differ)
   2  cannot run: the run file, the registry, the lake or silver is not as it must be
 
 The panel is gold/panel_daily.parquet in the run's lake, with panel_daily.csv beside it. It has one row for every \
@@ -41,15 +51,79 @@ enum Command {
     /// to standard error.
     #[command(after_help = "Examples:
   panel build --run pipelines/runs/2024-12.toml
-  panel build --run pipelines/runs/2024-12.toml --csu 'aave_v3_*' --to 2024-12-07")]
-    Build(RunArgs),
+  panel build --run pipelines/runs/2024-12.toml --csu 'aave_v3_*' --to 2024-12-07
+  panel build --run pipelines/runs/2024-12.toml --collected-only --by-asset")]
+    Build(BuildArgs),
+    /// Check gold against its rules and against silver; write the failing rows into checks/gold.
+    ///
+    /// Prints a table of the checks with the number of failures and the first of them. Errors say that gold is wrong,
+    /// warnings that somebody should look. Each check's failing rows are in checks/gold/<check>.parquet of the lake.
+    #[command(after_help = "Exit codes:
+  0  every check of level error ran and found nothing
+  1  some did not
+  2  cannot run: gold or silver is missing, unreadable, or made with another registry
+
+Examples:
+  panel check --run pipelines/runs/demo.toml --expect data/demo/expected_panel.csv
+  panel check --run pipelines/runs/demo.toml --expect data/demo/expected_panel.csv --bless")]
+    Check(check_command::CheckArgs),
     /// Print the panel as a table for people.
     ///
     /// Numbers in US dollars and annual fractions; `-` is a null, and the status beside it says why. On a narrow
     /// terminal the less important columns are left out. NO_COLOR is honoured.
     Show(RunArgs),
+    /// Print coverage and headline figures of the panel, one line a CSU and one for all.
+    ///
+    /// Days by status, means over the days that were measured (and how many those are), sums of liquidations over the days
+    /// that were scanned. A `-` has nothing to stand on.
+    Summary(RunArgs),
     /// Write or check the data dictionary: every table and column with unit, meaning and null rule.
-    Dictionary(DictionaryArgs),
+    ///
+    /// Markdown, CSV and a Frictionless data package, all from the one schema; which family fills which column; usage warnings
+    /// with stable codes. With --run the codebook is written beside gold: gold/codebook, and gold/datapackage.json with
+    /// the sha256 of gold's files.
+    #[command(after_help = "Examples:
+  panel dictionary --out docs/dictionary
+  panel dictionary --check docs/dictionary
+  panel dictionary --run pipelines/runs/demo.toml")]
+    Dictionary(dictionary_command::DictionaryArgs),
+    /// Write the panel for other programs: Stata, CSV, Parquet.
+    ///
+    /// Takes the rows of the run's CSUs and days from gold. The same gold gives the same bytes. In the Stata file a
+    /// null number is `.a` where the archive was unavailable, `.b` no block, `.f` failed, `.n` not deployed, `.p`
+    /// partial, `.r` retired, `.t` not attempted, `.u` unsupported, `.x` a price is missing, and `.` otherwise.
+    #[command(after_help = "Examples:
+  panel export --run pipelines/runs/2024-12.toml --dta panel_daily.dta
+  panel export --run pipelines/runs/2024-12.toml --csu 'aave_v3_*' --csv aave.csv --parquet aave.parquet")]
+    Export(export_command::ExportArgs),
+    /// Tell which rows and columns moved between two panels, by how much, and why.
+    ///
+    /// Rows are matched by CSU and day. Columns of lineage (release, versions, hashes) are not compared: they are the
+    /// reasons. `unexplained` is a change under the same inputs, registry, code and status.
+    #[command(after_help = "Exit codes: 0 the same values, 1 they differ, 2 they cannot be compared.
+
+Examples:
+  panel diff releases/v2024.12.0 data
+  panel diff old.parquet data/demo/lake/gold/panel_daily.parquet --tolerance 1e-9 --json")]
+    Diff(diff_command::DiffArgs),
+    /// Make a bundle that can be deposited and cited.
+    ///
+    /// Gold as Parquet, CSV and Stata with `release` set, the codebook, the registry, the rows that fail a check, the
+    /// manifests, what moved, a README after the social-science data editors' template, CITATION.cff and SHA256SUMS.
+    /// The same lake and arguments give the same bytes. Refuses when gold is not the run's whole frame, or when a
+    /// check of level error failed.
+    #[command(after_help = "Examples:
+  panel release --run pipelines/runs/2024-12.toml --release v2024.12.0 --out releases/v2024.12.0
+  panel release --run pipelines/runs/2024-12.toml --release v2024.12.1 --out releases/v2024.12.1 \\
+      --previous releases/v2024.12.0 --date 2025-01-15")]
+    Release(release_command::ReleaseArgs),
+    /// Write the state of the panel as one HTML file for a browser.
+    ///
+    /// Coverage with the reason of every gap, TVL, utilization, liquidations, price sources, failing checks, a part for
+    /// each CSU and the run's bill. The file needs no network and no other file. The same lake gives the same bytes.
+    #[command(after_help = "Examples:
+  panel report --run pipelines/runs/2024-12.toml --out report.html")]
+    Report(report_command::ReportArgs),
 }
 
 /// Which run, and what to put in place of its words.
@@ -76,14 +150,15 @@ struct RunArgs {
 }
 
 #[derive(Args)]
-#[group(required = true, multiple = false)]
-struct DictionaryArgs {
-    /// Write the pages into this directory.
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-    /// Compare the pages in this directory; exit code 1 names the stale ones.
-    #[arg(long, value_name = "DIR")]
-    check: Option<PathBuf>,
+struct BuildArgs {
+    #[command(flatten)]
+    run: RunArgs,
+    /// Write the unbalanced panel, too: the rows whose status is `collected`, into gold/panel_daily_collected.
+    #[arg(long)]
+    collected_only: bool,
+    /// Write the stocks by class of assets, too (stablecoin, eth, btc, other), into gold/panel_daily_asset.
+    #[arg(long)]
+    by_asset: bool,
 }
 
 fn day(text: &str) -> Result<Day, String> {
@@ -112,8 +187,14 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Build(args) => run_build(&args),
+        Command::Check(args) => check_command::run(&args),
         Command::Show(args) => run_show(&args),
-        Command::Dictionary(args) => run_dictionary(&args),
+        Command::Summary(args) => summary_command::run(&args),
+        Command::Dictionary(args) => dictionary_command::run(&args),
+        Command::Export(args) => export_command::run(&args),
+        Command::Diff(args) => diff_command::run(&args),
+        Command::Release(args) => release_command::run(&args),
+        Command::Report(args) => report_command::run(&args),
     }
 }
 
@@ -129,12 +210,13 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?)
 }
 
-fn run_build(args: &RunArgs) -> Result<ExitCode> {
-    let run = args.load()?;
+fn run_build(args: &BuildArgs) -> Result<ExitCode> {
+    let run = args.run.load()?;
     let lake = run.open_lake()?;
-    let built = runtime()?.block_on(build::build(&run, &lake))?;
+    let extras = Extras { collected_only: args.collected_only, by_asset: args.by_asset };
+    let built = runtime()?.block_on(build::build(&run, &lake, extras))?;
     report(&built);
-    if args.json {
+    if args.run.json {
         let mut out = std::io::stdout().lock();
         serde_json::to_writer_pretty(&mut out, &built).map_err(std::io::Error::from)?;
         writeln!(out)?;
@@ -144,8 +226,10 @@ fn run_build(args: &RunArgs) -> Result<ExitCode> {
 
 fn report(built: &Built) {
     const LISTED: usize = 20;
-    for month in &built.months_without_silver {
-        eprintln!("note: no silver for {month}; its rows are not_attempted");
+    for months in spans(&built.months_without_silver) {
+        eprintln!(
+            "note: no silver for {months}; those rows are not_attempted, or not_deployed or retired as the registry says"
+        );
     }
     for row in built.missing.iter().take(LISTED) {
         eprintln!(
@@ -155,6 +239,12 @@ fn report(built: &Built) {
     }
     if let Some(more) = built.missing.len().checked_sub(LISTED).filter(|more| *more > 0) {
         eprintln!("missing: and {more} more rows");
+    }
+    for path in &built.removed {
+        eprintln!("removed {path}: an earlier build made it, this one was not asked for it");
+    }
+    if let Some(dropped) = &built.dropped {
+        report_dropped(built.rows, dropped);
     }
     for file in &built.files {
         eprintln!("wrote {}/{} ({} bytes)", built.lake.trim_end_matches('/'), file.path, file.bytes);
@@ -169,6 +259,17 @@ fn report(built: &Built) {
         built.to,
         words.join(", ")
     );
+}
+
+/// What the unbalanced panel leaves out, so that nobody takes it for the complete one.
+fn report_dropped(rows: usize, dropped: &Dropped) {
+    let words: Vec<_> = dropped.by_status.iter().map(|(status, rows)| format!("{status} {rows}")).collect();
+    let words = if words.is_empty() { String::new() } else { format!(": {}", words.join(", ")) };
+    eprintln!("collected only: {} of {rows} rows kept, {} dropped{words}", dropped.kept, rows - dropped.kept);
+    eprintln!("collected only: {} CSUs have every day", dropped.csus_whole);
+    if !dropped.csus_without_rows.is_empty() {
+        eprintln!("collected only: no row of {}", dropped.csus_without_rows.join(", "));
+    }
 }
 
 fn run_show(args: &RunArgs) -> Result<ExitCode> {
@@ -193,23 +294,4 @@ fn run_show(args: &RunArgs) -> Result<ExitCode> {
         writeln!(out, "{file}")?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn run_dictionary(args: &DictionaryArgs) -> Result<ExitCode> {
-    if let Some(directory) = &args.out {
-        for path in dictionary::write(directory)? {
-            eprintln!("wrote {}", path.display());
-        }
-    }
-    let Some(directory) = &args.check else { return Ok(ExitCode::SUCCESS) };
-    let stale = dictionary::stale(directory)?;
-    if stale.is_empty() {
-        eprintln!("the dictionary in {} is fresh", directory.display());
-        return Ok(ExitCode::SUCCESS);
-    }
-    for name in &stale {
-        eprintln!("stale: {}", directory.join(name).display());
-    }
-    eprintln!("hint: run `panel dictionary --out {}`", directory.display());
-    Ok(ExitCode::from(1))
 }

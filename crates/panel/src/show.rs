@@ -12,7 +12,7 @@ use lake::schema::Row;
 use lake::schema::gold::PanelDaily;
 use lake::status::{AuditLevel, Status, UnknownWord, UsdStatus};
 use lake::store::{Lake, StoreError};
-use polars::prelude::PolarsError;
+use polars::prelude::{DataFrame, PolarsError};
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -109,14 +109,10 @@ const COLUMNS: [&str; 15] = [
 /// # Errors
 /// [`ShowError`].
 pub async fn rows(run: &Run, lake: &Lake) -> Result<Vec<Shown>, ShowError> {
-    let path = gold_file(PARQUET);
+    let frame = columns(lake, &COLUMNS).await?;
     let location = || lake.location().to_owned();
-    let damaged = |why: String| ShowError::Damaged { path: path.to_string(), location: location(), why };
-    let bytes = lake.get(&path).await?.ok_or_else(|| ShowError::None { location: location() })?;
-    let frame = decode(&bytes, &PanelDaily::TABLE, &COLUMNS).map_err(|error| match error {
-        DecodeError::Unreadable(why) | DecodeError::OtherSchema(why) => damaged(why),
-    })?;
-
+    let damaged =
+        |why: String| ShowError::Damaged { path: gold_file(PARQUET).to_string(), location: location(), why };
     let of_run: BTreeSet<&str> = run.csus.iter().map(String::as_str).collect();
     let cells = Cells(&frame);
     let mut rows = Vec::new();
@@ -132,6 +128,21 @@ pub async fn rows(run: &Run, lake: &Lake) -> Result<Vec<Shown>, ShowError> {
     Ok(rows)
 }
 
+/// Columns of the panel in the lake.
+///
+/// # Errors
+/// [`ShowError`].
+pub(crate) async fn columns(lake: &Lake, names: &[&str]) -> Result<DataFrame, ShowError> {
+    let path = gold_file(PARQUET);
+    let location = || lake.location().to_owned();
+    let bytes = lake.get(&path).await?.ok_or_else(|| ShowError::None { location: location() })?;
+    decode(&bytes, &PanelDaily::TABLE, names).map_err(|error| match error {
+        DecodeError::Unreadable(why) | DecodeError::OtherSchema(why) => {
+            ShowError::Damaged { path: path.to_string(), location: location(), why }
+        }
+    })
+}
+
 #[derive(Debug, thiserror::Error)]
 enum BadRow {
     #[error(transparent)]
@@ -141,9 +152,9 @@ enum BadRow {
 }
 
 fn shown(cells: &Cells<'_>, row: usize) -> Result<Shown, BadRow> {
-    let (csu, day) = cells.csu_day(row)?;
+    let day = cells.int("date", row)?.unwrap_or_default();
     Ok(Shown {
-        csu,
+        csu: cells.text("csu", row)?.unwrap_or_default(),
         date: Day::from_days_since_epoch(day),
         day_hours: cells.int("day_hours", row)?.unwrap_or_default(),
         status: cells.text("status", row)?.unwrap_or_default().parse()?,
@@ -276,12 +287,12 @@ fn texts(row: &Shown) -> [String; 14] {
     ]
 }
 
-fn dash() -> String {
+pub(crate) fn dash() -> String {
     "-".to_owned()
 }
 
 /// A number with separators between thousands.
-fn thousands(value: f64, decimals: usize) -> String {
+pub(crate) fn thousands(value: f64, decimals: usize) -> String {
     let text = format!("{:.decimals$}", value.abs());
     let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
     let mut grouped = String::new();

@@ -1,8 +1,10 @@
 //! Reading silver: the lake's Parquet bytes as polars frames, each column checked against the type it must have.
 //!
-//! Days are turned into day numbers (days since 1970-01-01, Int32) on the way in, so that nothing below depends on
+//! Silver is read a month at a time: a run's months never share a CSU-day, and so memory is bounded by the months in
+//! flight. Days are turned into day numbers (days since 1970-01-01, Int32) on the way in, so that nothing below depends on
 //! how a program shows dates.
 
+use bytes::Bytes;
 use lake::day::Day;
 use lake::digest::sha256_hex;
 use lake::manifest::Manifest;
@@ -11,6 +13,7 @@ use lake::run::Run;
 use lake::schema::silver::{Coverage, CsuRow, DayBlock, Liquidation, Reject, ReserveDay, TokenRow};
 use lake::schema::{Kind, Row, Table};
 use lake::store::{Lake, StoreError};
+use lake::table_file::schema_version;
 use object_store::path::Path;
 use polars::prelude::*;
 use std::cell::Cell;
@@ -18,6 +21,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
 use std::panic::AssertUnwindSafe;
 use std::sync::Once;
+
+/// Name and version of the layer that this program reads, as in its manifest.
+const LAYER: &str = "silver/1";
 
 /// Why silver could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +49,18 @@ pub enum SilverError {
     Incomplete {
         /// The object that should be there.
         path: String,
+        /// The lake.
+        location: String,
+    },
+    /// Silver was made with another registry.
+    #[error(
+        "silver in the lake at {location} was made with another registry ({found}, the run has {expected})\nhint: run `transform run` (make silver) again, or give the run the registry that silver was made with"
+    )]
+    OtherRegistry {
+        /// Digest of silver's registry.
+        found: String,
+        /// Digest of the run's registry.
+        expected: String,
         /// The lake.
         location: String,
     },
@@ -72,26 +90,45 @@ pub enum SilverError {
     },
 }
 
-/// The silver tables of a run's months, with the columns that the panel needs.
+/// What there is of silver for a run's months. The tables of a month are read by [`Silver::month`].
 pub struct Silver {
-    /// `reserve_day`.
-    pub reserve_day: LazyFrame,
-    /// `liquidation`.
-    pub liquidation: LazyFrame,
-    /// `reject`.
-    pub reject: LazyFrame,
-    /// `coverage`.
-    pub coverage: LazyFrame,
-    /// `day_block`.
-    pub day_block: LazyFrame,
+    lake: Lake,
+    listed: BTreeMap<String, String>,
     /// `csu`.
-    pub csu: LazyFrame,
+    pub csu: DataFrame,
     /// `token`.
-    pub token: LazyFrame,
-    /// Path and sha256 of every file read.
+    pub token: DataFrame,
+    /// Path and sha256 of the tables above.
     pub inputs: BTreeMap<String, String>,
+    /// Path and sha256 of every bronze object that silver was made from, as its manifest lists them.
+    pub bronze: BTreeMap<String, String>,
+    /// Months of the run that silver has.
+    pub months: Vec<String>,
     /// Months of the run that silver does not have.
     pub months_without: Vec<String>,
+}
+
+/// The silver tables of one month, with the columns that the panel needs.
+pub struct Month {
+    /// `reserve_day`.
+    pub reserve_day: DataFrame,
+    /// `liquidation`.
+    pub liquidation: DataFrame,
+    /// `reject`.
+    pub reject: DataFrame,
+    /// `coverage`.
+    pub coverage: DataFrame,
+    /// `day_block`.
+    pub day_block: DataFrame,
+    /// Path and sha256 of every file read.
+    pub inputs: BTreeMap<String, String>,
+}
+
+/// The files of one month as bytes: reading them waits, decoding them computes.
+pub struct MonthFiles {
+    location: String,
+    listed: BTreeMap<String, String>,
+    files: Vec<(Path, Bytes)>,
 }
 
 const RESERVE_DAY: &[&str] = &[
@@ -117,6 +154,7 @@ const RESERVE_DAY: &[&str] = &[
     "borrow_apr",
     "liq_threshold",
     "liq_bonus",
+    "asset_class",
     "is_stablecoin",
     "flags",
 ];
@@ -137,6 +175,8 @@ const LIQUIDATION: &[&str] = &[
     "coll_usd",
     "bad_debt_raw",
     "bad_debt_usd",
+    "debt_price_source",
+    "coll_price_source",
     "flags",
 ];
 const REJECT: &[&str] = &["csu", "date"];
@@ -152,155 +192,210 @@ const DAY_BLOCK: &[&str] = &[
     "n_blocks",
     "bronze_sha256",
 ];
-const CSU: &[&str] = &["csu", "has_borrower", "bad_debt_method"];
+const CSU: &[&str] = &["csu", "has_borrower", "has_debt_amount", "bad_debt_method"];
 const TOKEN: &[&str] = &["chain_id", "token", "pricing"];
 
+/// The tables of a month and the columns read.
+const OF_A_MONTH: &[(Table, &[&str])] = &[
+    (Coverage::TABLE, COVERAGE),
+    (ReserveDay::TABLE, RESERVE_DAY),
+    (Liquidation::TABLE, LIQUIDATION),
+    (DayBlock::TABLE, DAY_BLOCK),
+    (Reject::TABLE, REJECT),
+];
+
 impl Silver {
-    /// Reads the tables of the run's months.
+    /// Looks what silver has for a run and reads the tables without months.
     ///
     /// # Errors
-    /// [`SilverError`]: silver is not there, not whole, or not readable.
-    pub async fn read(run: &Run, lake: &Lake) -> Result<Self, SilverError> {
+    /// [`SilverError`]: silver is not there, not whole, not readable, of another schema or of another registry.
+    pub async fn open(run: &Run, lake: &Lake) -> Result<Self, SilverError> {
+        let location = || lake.location().to_owned();
         let months: BTreeSet<String> = run.days.days().map(Day::month).collect();
-        let mut reader = Reader { lake, listed: listed(lake).await?, inputs: BTreeMap::new() };
-
         // The coverage table says what there is; a month without one was never made.
-        let mut present = Vec::new();
-        let mut months_without = Vec::new();
-        let mut coverage = Vec::new();
-        for month in &months {
-            let path = silver_month(Coverage::TABLE.name, month);
-            match reader.table(&path, Coverage::TABLE, COVERAGE).await? {
-                Some(frame) => {
-                    coverage.push(frame);
-                    present.push(month.as_str());
-                }
-                None => months_without.push(month.clone()),
-            }
-        }
+        let is_there: BTreeSet<String> = lake
+            .list(&lake::path::silver_table(Coverage::TABLE.name))
+            .await?
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let coverage = |month: &String| silver_month(Coverage::TABLE.name, month).to_string();
+        let manifest = manifest(lake).await?;
+        let listed = manifest.as_ref().map(|manifest| manifest.outputs.clone()).unwrap_or_default();
+        let (present, without): (Vec<String>, Vec<String>) = months
+            .into_iter()
+            .partition(|month| is_there.contains(&coverage(month)) || listed.contains_key(&coverage(month)));
         if present.is_empty() {
-            let months: Vec<_> = months.into_iter().collect();
-            return Err(SilverError::None {
-                months: months.join(", "),
-                location: lake.location().to_owned(),
+            return Err(SilverError::None { months: spans(&without).join(", "), location: location() });
+        }
+        let incomplete =
+            |path: &Path| SilverError::Incomplete { path: path.to_string(), location: location() };
+        // Written last: without it a run of `transform` was cut off.
+        let manifest = manifest.ok_or_else(|| incomplete(&silver_manifest()))?;
+        if manifest.registry_sha256 != run.registry.sha256() {
+            return Err(SilverError::OtherRegistry {
+                found: manifest.registry_sha256,
+                expected: run.registry.sha256().to_owned(),
+                location: location(),
             });
         }
-
+        let mut inputs = BTreeMap::new();
+        let mut whole = Vec::new();
+        for (table, columns) in [(CsuRow::TABLE, CSU), (TokenRow::TABLE, TOKEN)] {
+            let path = silver_whole(table.name);
+            let bytes = lake.get(&path).await?.ok_or_else(|| incomplete(&path))?;
+            let reading = Reading { location: lake.location(), listed: &listed };
+            whole.push(reading.table(&path, &bytes, &table, columns, &mut inputs)?);
+        }
+        let (Some(token), Some(csu)) = (whole.pop(), whole.pop()) else {
+            return Err(incomplete(&silver_whole(CsuRow::TABLE.name)));
+        };
         Ok(Self {
-            coverage: stacked(coverage, Coverage::TABLE, COVERAGE, lake)?,
-            reserve_day: reader.months(&present, ReserveDay::TABLE, RESERVE_DAY, true).await?,
-            liquidation: reader.months(&present, Liquidation::TABLE, LIQUIDATION, true).await?,
-            day_block: reader.months(&present, DayBlock::TABLE, DAY_BLOCK, true).await?,
-            // A month without rejected logs may have no file of them.
-            reject: reader.months(&present, Reject::TABLE, REJECT, false).await?,
-            csu: reader.whole(CsuRow::TABLE, CSU).await?,
-            token: reader.whole(TokenRow::TABLE, TOKEN).await?,
-            inputs: reader.inputs,
-            months_without,
+            lake: lake.clone(),
+            listed,
+            csu,
+            token,
+            inputs,
+            bronze: manifest.inputs,
+            months: present,
+            months_without: without,
+        })
+    }
+
+    /// The files of one of [`Silver::months`].
+    ///
+    /// # Errors
+    /// [`SilverError`]: a file is not there, or the store refuses.
+    pub async fn month(&self, month: &str) -> Result<MonthFiles, SilverError> {
+        let location = self.lake.location().to_owned();
+        let mut files = Vec::new();
+        for (table, _) in OF_A_MONTH {
+            let path = silver_month(table.name, month);
+            match self.lake.get(&path).await? {
+                Some(bytes) => files.push((path, bytes)),
+                // A month without rejected logs may have no file of them.
+                None if table.name == Reject::TABLE.name && !self.listed.contains_key(path.as_ref()) => {}
+                None => return Err(SilverError::Incomplete { path: path.to_string(), location }),
+            }
+        }
+        Ok(MonthFiles { location, listed: self.listed.clone(), files })
+    }
+}
+
+impl MonthFiles {
+    /// Compares the files with silver's manifest and reads their columns.
+    ///
+    /// # Errors
+    /// [`SilverError`]: a file is not the one that was written, not readable, or of another schema.
+    pub fn decode(self) -> Result<Month, SilverError> {
+        let reading = Reading { location: &self.location, listed: &self.listed };
+        let mut inputs = BTreeMap::new();
+        let mut tables = BTreeMap::new();
+        for (table, columns) in OF_A_MONTH {
+            let prefix = format!("{}/", lake::path::silver_table(table.name));
+            let frame = match self.files.iter().find(|(path, _)| path.as_ref().starts_with(&prefix)) {
+                Some((path, bytes)) => reading.table(path, bytes, table, columns, &mut inputs)?,
+                None => {
+                    empty(table, columns).map_err(|error| reading.damaged(&prefix, first_line(&error)))?
+                }
+            };
+            tables.insert(table.name, frame);
+        }
+        let mut take = |table: Table| tables.remove(table.name).unwrap_or_default();
+        Ok(Month {
+            reserve_day: take(ReserveDay::TABLE),
+            liquidation: take(Liquidation::TABLE),
+            reject: take(Reject::TABLE),
+            coverage: take(Coverage::TABLE),
+            day_block: take(DayBlock::TABLE),
+            inputs,
         })
     }
 }
 
-/// Digests that silver's own manifest gives, if there is one.
-async fn listed(lake: &Lake) -> Result<BTreeMap<String, String>, SilverError> {
+/// Silver's manifest, if there is one.
+async fn manifest(lake: &Lake) -> Result<Option<Manifest>, SilverError> {
     let path = silver_manifest();
-    let Some(bytes) = lake.get(&path).await? else { return Ok(BTreeMap::new()) };
+    let Some(bytes) = lake.get(&path).await? else { return Ok(None) };
+    let location = || lake.location().to_owned();
     let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|error| SilverError::Damaged {
         path: path.to_string(),
-        location: lake.location().to_owned(),
+        location: location(),
         why: error.to_string(),
     })?;
-    Ok(manifest.outputs)
+    if manifest.schema != LAYER {
+        let why = format!("it is of `{}`, this program reads `{LAYER}`", manifest.schema);
+        return Err(SilverError::OtherSchema { path: path.to_string(), location: location(), why });
+    }
+    Ok(Some(manifest))
 }
 
-struct Reader<'a> {
-    lake: &'a Lake,
-    listed: BTreeMap<String, String>,
-    inputs: BTreeMap<String, String>,
+/// Months as people write them: `2024-10`, or `2015-01 to 2024-10` for those that follow each other.
+pub fn spans(months: &[String]) -> Vec<String> {
+    let number = |month: &str| -> Option<i32> {
+        let (year, month) = month.split_once('-')?;
+        Some(year.parse::<i32>().ok()? * 12 + month.parse::<i32>().ok()?)
+    };
+    let follows =
+        |one: &String, two: &String| number(one).zip(number(two)).is_some_and(|(one, two)| one + 1 == two);
+    let span = |months: &[String]| match months {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first, .., last] => format!("{first} to {last}"),
+    };
+    months.chunk_by(follows).map(span).collect()
 }
 
-impl Reader<'_> {
-    async fn table(
-        &mut self,
+/// Reading files of one lake against silver's manifest.
+struct Reading<'a> {
+    location: &'a str,
+    listed: &'a BTreeMap<String, String>,
+}
+
+impl Reading<'_> {
+    fn table(
+        &self,
         path: &Path,
-        table: Table,
+        bytes: &Bytes,
+        table: &Table,
         columns: &[&str],
-    ) -> Result<Option<DataFrame>, SilverError> {
-        let Some(bytes) = self.lake.get(path).await? else { return Ok(None) };
+        inputs: &mut BTreeMap<String, String>,
+    ) -> Result<DataFrame, SilverError> {
         let name = path.to_string();
-        let location = || self.lake.location().to_owned();
-        let digest = sha256_hex(&bytes);
+        let digest = sha256_hex(bytes);
         // Compared before parsing: a Parquet reader may make sense of a damaged page.
-        if let Some(expected) = self.listed.get(&name)
-            && *expected != digest
-        {
-            let why = format!("its sha256 is {digest}, silver's manifest says {expected}");
-            return Err(SilverError::Damaged { path: name, location: location(), why });
+        match self.listed.get(&name) {
+            Some(expected) if *expected == digest => {}
+            Some(expected) => {
+                let why = format!("its sha256 is {digest}, silver's manifest says {expected}");
+                return Err(self.damaged(&name, why));
+            }
+            None => {
+                let why = "silver's manifest does not list it: a run of transform was cut off".to_owned();
+                return Err(self.damaged(&name, why));
+            }
         }
-        let frame = decode(&bytes, &table, columns).map_err(|error| match error {
-            DecodeError::Unreadable(why) => {
-                SilverError::Damaged { path: name.clone(), location: location(), why }
-            }
-            DecodeError::OtherSchema(why) => {
-                SilverError::OtherSchema { path: name.clone(), location: location(), why }
-            }
+        let other = |why: String| SilverError::OtherSchema {
+            path: name.clone(),
+            location: self.location.to_owned(),
+            why,
+        };
+        let found = schema_version(bytes).map_err(|error| self.damaged(&name, error.to_string()))?;
+        if let Some(found) = found.filter(|found| found != table.version) {
+            let why = format!("it is {} {found}, this program reads {}", table.name, table.version);
+            return Err(other(why));
+        }
+        let frame = decode(bytes, table, columns).map_err(|error| match error {
+            DecodeError::Unreadable(why) => self.damaged(&name, why),
+            DecodeError::OtherSchema(why) => other(why),
         })?;
-        self.inputs.insert(name, digest);
-        Ok(Some(frame))
+        inputs.insert(name, digest);
+        Ok(frame)
     }
 
-    async fn months(
-        &mut self,
-        months: &[&str],
-        table: Table,
-        columns: &[&str],
-        required: bool,
-    ) -> Result<LazyFrame, SilverError> {
-        let mut frames = Vec::new();
-        for month in months {
-            let path = silver_month(table.name, month);
-            match self.table(&path, table, columns).await? {
-                Some(frame) => frames.push(frame),
-                None if required => return Err(self.incomplete(&path)),
-                None => {}
-            }
-        }
-        stacked(frames, table, columns, self.lake)
+    fn damaged(&self, path: &str, why: String) -> SilverError {
+        SilverError::Damaged { path: path.to_owned(), location: self.location.to_owned(), why }
     }
-
-    async fn whole(&mut self, table: Table, columns: &[&str]) -> Result<LazyFrame, SilverError> {
-        let path = silver_whole(table.name);
-        match self.table(&path, table, columns).await? {
-            Some(frame) => Ok(frame.lazy()),
-            None => Err(self.incomplete(&path)),
-        }
-    }
-
-    fn incomplete(&self, path: &Path) -> SilverError {
-        SilverError::Incomplete { path: path.to_string(), location: self.lake.location().to_owned() }
-    }
-}
-
-/// Frames of one table, one below the other.
-fn stacked(
-    frames: Vec<DataFrame>,
-    table: Table,
-    columns: &[&str],
-    lake: &Lake,
-) -> Result<LazyFrame, SilverError> {
-    let failed = |error: PolarsError| SilverError::Damaged {
-        path: lake::path::silver_table(table.name).to_string(),
-        location: lake.location().to_owned(),
-        why: first_line(&error),
-    };
-    let mut frames = frames.into_iter();
-    let Some(mut all) = frames.next() else {
-        return empty(&table, columns).map(DataFrame::lazy).map_err(failed);
-    };
-    for frame in frames {
-        all.vstack_mut(&frame).map_err(failed)?;
-    }
-    Ok(all.lazy())
 }
 
 fn empty(table: &Table, columns: &[&str]) -> PolarsResult<DataFrame> {
@@ -427,6 +522,13 @@ mod tests {
             sha256: Some("abc".into()),
         };
         parquet_bytes(vec![row("a"), row("b")]).unwrap()
+    }
+
+    #[test]
+    fn months_that_follow_each_other_are_one_span() {
+        let months = ["2023-12", "2024-01", "2024-02", "2024-10"].map(str::to_owned);
+        assert_eq!(spans(&months), ["2023-12 to 2024-02", "2024-10"]);
+        assert_eq!(spans(&[]), [""; 0]);
     }
 
     #[test]

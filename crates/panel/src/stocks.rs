@@ -1,10 +1,9 @@
 //! Stocks: what the reserves of each CSU-day add up to, before any null rule is applied.
 
-use crate::silver::Silver;
-use crate::sums::{CSU_DAY, Cells, CsuDay, how_many, only_if, ordered_sums, sorted_by};
+use crate::sums::{CSU_DAY, CsuDay, Runs, Shares, csu_days, flags, floats, in_order, only_if, texts};
 use lake::status::{PriceSource, Role};
 use polars::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Sums and counts over the reserves of one CSU-day. USD amounts leave out reserves of excluded tokens, and count a
 /// reserve without a price as nothing: whether a sum is a total is for [`crate::frame`] to say.
@@ -30,10 +29,8 @@ pub(crate) struct Stocks {
     pub(crate) borrowed: f64,
     /// USD of minted debt.
     pub(crate) minted: f64,
-    /// USD that can be withdrawn or borrowed now.
-    pub(crate) available: f64,
-    /// Lendable reserves that do not tell what is available.
-    pub(crate) n_without_available: i32,
+    /// USD that can be withdrawn or borrowed now; `None` when a lendable reserve does not tell.
+    pub(crate) available: Option<f64>,
     /// USD of the protocol's own share; `None` when a lendable reserve does not tell, or there is none.
     pub(crate) reserves: Option<f64>,
     /// USD of booked bad debt; `None` when no reserve tells.
@@ -70,133 +67,159 @@ pub(crate) struct Stocks {
     pub(crate) supply_tokens: Shares,
     /// `borrowed` by token.
     pub(crate) borrow_tokens: Shares,
+    /// Whether a price is an off-chain one, fetched later.
+    pub(crate) has_fills: bool,
+    /// Remarks on the reserves.
+    pub(crate) remarks: BTreeSet<String>,
 }
 
-/// How an amount is spread over names (tokens, liquidators).
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct Shares {
-    total: f64,
-    squares: f64,
-    largest: f64,
-}
-
-impl Shares {
-    /// From the total, the sum of squares and the largest part.
-    pub(crate) fn new(total: f64, squares: f64, largest: f64) -> Self {
-        Self { total, squares, largest }
-    }
-
-    /// Herfindahl index, 0..1; null when there is nothing to spread.
-    pub(crate) fn hhi(self) -> Option<f64> {
-        (self.total > 0.0).then(|| self.squares / (self.total * self.total))
-    }
-
-    /// Share of the largest name, 0..1; null when there is nothing to spread.
-    pub(crate) fn top1(self) -> Option<f64> {
-        (self.total > 0.0).then(|| self.largest / self.total)
+impl Stocks {
+    /// A CSU-day without reserves: nothing is there, and that is known.
+    pub(crate) fn none() -> Self {
+        Self { available: Some(0.0), ..Self::default() }
     }
 }
 
-const SUMS: [&str; 19] = [
-    "supplied",
-    "collateral",
-    "borrowed",
-    "minted",
-    "available_usd",
-    "reserves_usd",
-    "deficit_usd",
-    "stable_supplied",
-    "stable_borrowed",
-    "supply_interest",
-    "borrow_interest",
-    "stable_supply_interest",
-    "stable_borrow_interest",
-    "backing",
-    "backing_threshold",
-    "backing_bonus",
-    "by_protocol",
-    "by_chainlink",
-    "by_other",
-];
+/// Order of the rows: that of silver's key, so that sums are added up in it.
+pub(crate) const RESERVE_KEY: [&str; 5] = ["csu_at", "date", "market_id", "token", "role"];
 
-/// Adds up `reserve_day` by CSU and day. `csus` has the columns `csu` and `chain_id` of the run's CSUs.
-pub(crate) fn stocks(silver: &Silver, csus: LazyFrame) -> PolarsResult<BTreeMap<CsuDay, Stocks>> {
-    let rows = reserves(silver, csus).collect()?;
-    let mut stocks: BTreeMap<CsuDay, Stocks> = BTreeMap::new();
+/// Adds up a frame of [`reserves`] by CSU and day.
+pub(crate) fn stocks(rows: &DataFrame) -> PolarsResult<BTreeMap<CsuDay, Stocks>> {
+    let days = Runs::of(rows, &CSU_DAY)?;
+    let markets = Runs::of(rows, &RESERVE_KEY[..3])?;
+    // A token that plays two roles in a market is one reserve.
+    let reserves = Runs::of(rows, &RESERVE_KEY[..4])?;
 
-    let sizes = sizes(rows.clone().lazy()).collect()?;
-    let cells = Cells(&sizes);
-    for row in cells.rows() {
-        let of = stocks.entry(cells.csu_day(row)?).or_default();
-        of.n_markets = cells.count("n_markets", row)?;
-        of.n_reserves = cells.count("n_reserves", row)?;
-        of.n_with_balance = cells.count("n_with_balance", row)?;
-        of.n_unpriced = cells.count("n_unpriced", row)?;
-        of.n_excluded = cells.count("n_excluded", row)?;
-    }
+    let flag = |name: &str| flags(rows, name);
+    let any = |flags: Vec<bool>| {
+        days.counts_of(&reserves, |part| flags.get(part).unwrap_or_default().contains(&true))
+    };
+    let n_markets = days.counts_of(&markets, |_| true);
+    let n_reserves = days.counts_of(&reserves, |_| true);
+    let (n_with_balance, n_unpriced) = (any(flag("has_balance")?), any(flag("is_unpriced")?));
+    let n_excluded = any(flag("is_excluded_balance")?);
 
-    let counted = rows.lazy().filter(col("is_excluded").not()).collect()?;
-    let sums = ordered_sums(&counted, &CSU_DAY, &SUMS)?;
-    // The sums of a CSU-day, null where a count says that they are no total.
-    let joined = sums
-        .lazy()
-        .join(gaps(counted.clone().lazy()), CSU_DAY.map(col), CSU_DAY.map(col), JoinArgs::new(JoinType::Left))
-        .collect()?;
-    let cells = Cells(&joined);
-    for row in cells.rows() {
-        let of = stocks.entry(cells.csu_day(row)?).or_default();
-        let amount = |name: &str| cells.amount(name, row);
-        let unless = |gap: &str, name: &str| -> PolarsResult<Option<f64>> {
-            Ok(if cells.count(gap, row)? == 0 { Some(amount(name)?) } else { None })
+    let amounts = |name: &str| Ok::<_, PolarsError>(days.sums(&floats(rows, name)?));
+    let count = |name: &str| Ok::<_, PolarsError>(days.counts(&flag(name)?));
+    // A sum, null where a row that counts has no value.
+    let unless = |gap: &str, name: &str| {
+        let pairs = count(gap)?.into_iter().zip(amounts(name)?);
+        Ok::<_, PolarsError>(pairs.map(|(gap, sum)| (gap == 0).then_some(sum)).collect::<Vec<_>>())
+    };
+    // A sum, null where no row has a value.
+    let known = |known: &str, sums: Vec<Option<f64>>| {
+        let pairs = count(known)?.into_iter().zip(sums);
+        Ok::<_, PolarsError>(pairs.map(|(known, sum)| sum.filter(|_| known > 0)).collect::<Vec<_>>())
+    };
+    let some = |sums: Vec<f64>| sums.into_iter().map(Some).collect::<Vec<_>>();
+
+    let n_incomplete = count("is_incomplete")?;
+    let (supplied, collateral) = (floats(rows, "supplied")?, amounts("collateral")?);
+    let (borrowed, minted) = (floats(rows, "borrowed")?, amounts("minted")?);
+    let available = unless("no_available", "available_usd")?;
+    let protocol_reserves = known("reserves_known", unless("no_reserves", "reserves_usd")?)?;
+    let deficit = known("deficit_known", some(amounts("deficit_usd")?))?;
+    let deficit_kept = count("deficit_kept")?;
+    let (stable_supplied, stable_borrowed) = (amounts("stable_supplied")?, amounts("stable_borrowed")?);
+    let supply_interest = unless("no_supply_rate", "supply_interest")?;
+    let borrow_interest = unless("no_borrow_rate", "borrow_interest")?;
+    let stable_supply_interest = unless("no_stable_supply_rate", "stable_supply_interest")?;
+    let stable_borrow_interest = unless("no_stable_borrow_rate", "stable_borrow_interest")?;
+    let (backing, backing_threshold) = (amounts("backing")?, amounts("backing_threshold")?);
+    let backing_bonus = unless("no_bonus", "backing_bonus")?;
+    let (by_protocol, by_chainlink) = (amounts("by_protocol")?, amounts("by_chainlink")?);
+    let by_other = amounts("by_other")?;
+    let filled = count("is_filled")?;
+
+    let ages: Vec<Option<i64>> = rows.column("used_price_age_s")?.i64()?.iter().collect();
+    let tokens = texts(rows, "token")?;
+    let remarks = texts(rows, "flags")?;
+    let (supplied_sums, borrowed_sums) = (days.sums(&supplied), days.sums(&borrowed));
+    let csu_days = csu_days(rows)?;
+
+    let mut stocks = BTreeMap::new();
+    for (at, run) in days.ranges().enumerate() {
+        let Some(csu_day) = csu_days.get(run.start) else { continue };
+        let shares = |amounts: &[f64]| token_shares(&tokens, amounts, run.clone());
+        let of = Stocks {
+            n_markets: n_markets[at],
+            n_reserves: n_reserves[at],
+            n_with_balance: n_with_balance[at],
+            n_unpriced: n_unpriced[at],
+            n_excluded: n_excluded[at],
+            n_incomplete: n_incomplete[at],
+            supplied: supplied_sums[at],
+            collateral: collateral[at],
+            borrowed: borrowed_sums[at],
+            minted: minted[at],
+            available: available[at],
+            reserves: protocol_reserves[at],
+            deficit: deficit[at],
+            keeps_deficit: deficit_kept[at] > 0,
+            stable_supplied: stable_supplied[at],
+            stable_borrowed: stable_borrowed[at],
+            supply_interest: supply_interest[at],
+            borrow_interest: borrow_interest[at],
+            stable_supply_interest: stable_supply_interest[at],
+            stable_borrow_interest: stable_borrow_interest[at],
+            backing: backing[at],
+            backing_threshold: backing_threshold[at],
+            backing_bonus: backing_bonus[at],
+            by_protocol: by_protocol[at],
+            by_chainlink: by_chainlink[at],
+            by_other: by_other[at],
+            max_price_age_s: ages.get(run.clone()).unwrap_or_default().iter().copied().flatten().max(),
+            supply_tokens: shares(&supplied),
+            borrow_tokens: shares(&borrowed),
+            has_fills: filled[at] > 0,
+            remarks: words(remarks.get(run).unwrap_or_default()),
         };
-        of.n_incomplete = cells.count("n_incomplete", row)?;
-        of.supplied = amount("supplied")?;
-        of.collateral = amount("collateral")?;
-        of.borrowed = amount("borrowed")?;
-        of.minted = amount("minted")?;
-        of.available = amount("available_usd")?;
-        of.n_without_available = cells.count("no_available", row)?;
-        of.reserves = if cells.count("reserves_known", row)? == 0 {
-            None
-        } else {
-            unless("no_reserves", "reserves_usd")?
-        };
-        of.deficit =
-            if cells.count("deficit_known", row)? == 0 { None } else { Some(amount("deficit_usd")?) };
-        of.keeps_deficit = cells.count("deficit_kept", row)? > 0;
-        of.stable_supplied = amount("stable_supplied")?;
-        of.stable_borrowed = amount("stable_borrowed")?;
-        of.supply_interest = unless("no_supply_rate", "supply_interest")?;
-        of.borrow_interest = unless("no_borrow_rate", "borrow_interest")?;
-        of.stable_supply_interest = unless("no_stable_supply_rate", "stable_supply_interest")?;
-        of.stable_borrow_interest = unless("no_stable_borrow_rate", "stable_borrow_interest")?;
-        of.backing = amount("backing")?;
-        of.backing_threshold = amount("backing_threshold")?;
-        of.backing_bonus = unless("no_bonus", "backing_bonus")?;
-        of.by_protocol = amount("by_protocol")?;
-        of.by_chainlink = amount("by_chainlink")?;
-        of.by_other = amount("by_other")?;
-        of.max_price_age_s = cells.long("max_price_age_s", row)?;
-    }
-
-    for (csu_day, supply) in shares(&counted, "token", "supplied", &["market_id", "role"])? {
-        stocks.entry(csu_day).or_default().supply_tokens = supply;
-    }
-    for (csu_day, borrow) in shares(&counted, "token", "borrowed", &["market_id", "role"])? {
-        stocks.entry(csu_day).or_default().borrow_tokens = borrow;
+        stocks.insert(*csu_day, of);
     }
     Ok(stocks)
 }
 
-/// The run's reserves in order of key, with each amount under the heading it is added to.
-fn reserves(silver: &Silver, csus: LazyFrame) -> LazyFrame {
-    let excluded = silver.token.clone().filter(col("pricing").eq(lit("excluded"))).select([
-        col("chain_id"),
-        col("token"),
-        lit(true).alias("is_excluded"),
-    ]);
-    let on = [col("chain_id"), col("token")];
+/// How an amount is spread over the tokens of a run, added up by token, then in order of token.
+fn token_shares(tokens: &[Option<&str>], amounts: &[f64], run: std::ops::Range<usize>) -> Shares {
+    let mut parts: Vec<(&str, f64)> = run
+        .filter_map(|row| Some(((*tokens.get(row)?)?, *amounts.get(row)?)))
+        .filter(|(_, amount)| *amount != 0.0)
+        .collect();
+    // Stable: amounts of one token stay in order of market and role.
+    if !parts.is_sorted_by_key(|part| part.0) {
+        parts.sort_by_key(|part| part.0);
+    }
+    Shares::of(
+        parts
+            .chunk_by(|one, two| one.0 == two.0)
+            .map(|of_token| of_token.iter().fold(0.0, |sum, (_, amount)| sum + amount)),
+    )
+}
 
+/// The distinct words of remarks that are separated by semicolons.
+pub(crate) fn words(remarks: &[Option<&str>]) -> BTreeSet<String> {
+    let mut words = BTreeSet::new();
+    let mut seen: Vec<&str> = Vec::new();
+    for remark in remarks.iter().copied().flatten().filter(|remark| !remark.is_empty()) {
+        // The reserves of a day mostly share their remarks.
+        if seen.contains(&remark) {
+            continue;
+        }
+        seen.push(remark);
+        words.extend(remark.split(';').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned));
+    }
+    words
+}
+
+/// The run's reserves in order of key, with each amount under the heading it is added to.
+///
+/// `reserve_day` is silver's table; `csus` has `csu`, `csu_at` and `chain_id` of the run's CSUs; `excluded` has
+/// `chain_id`, `token` and a true `is_excluded` of the tokens that can never be priced.
+pub(crate) fn reserves(
+    reserve_day: LazyFrame,
+    csus: LazyFrame,
+    excluded: DataFrame,
+) -> PolarsResult<DataFrame> {
     let has = |raw: &str| col(raw).is_not_null().and(col(raw).neq(lit("0")));
     let has_balance = ["borrowed_raw", "available_raw", "reserves_raw", "deficit_raw"]
         .into_iter()
@@ -205,115 +228,83 @@ fn reserves(silver: &Silver, csus: LazyFrame) -> LazyFrame {
     let is_source = |source: PriceSource| col("price_source").eq(lit(source.as_str()));
     let is_funded = || is_role(Role::Reserve).or(is_role(Role::Base));
     let no = |name: &str| col(name).is_null();
+    let counts = || col("is_excluded").not();
+    let no_rate = |weight: &str, rate: &str| col(weight).gt(lit(0.0)).and(no(rate));
 
-    let rows = silver
-        .reserve_day
-        .clone()
-        .join(csus, [col("csu")], [col("csu")], JoinArgs::new(JoinType::Inner))
-        .join(excluded, on.clone(), on, JoinArgs::new(JoinType::Left))
+    let of_run = reserve_day.join(csus, [col("csu")], [col("csu")], in_left_order(JoinType::Inner));
+    let marked = if excluded.height() == 0 {
+        of_run.with_column(lit(false).alias("is_excluded"))
+    } else {
+        let on = [col("chain_id"), col("token")];
+        of_run
+            .join(excluded.lazy(), on.clone(), on, in_left_order(JoinType::Left))
+            .with_column(col("is_excluded").fill_null(lit(false)))
+    };
+    let rows = marked
         .with_columns([
-            col("is_excluded").fill_null(lit(false)),
-            has_balance.alias("has_balance"),
+            has_balance.alias("any_balance"),
             col("price_usd").is_not_null().alias("is_priced"),
-            is_funded().alias("is_funded"),
-            // Nobody lends a token that only backs debt; minted tokens may be supplied, their debt is apart.
-            only_if(is_role(Role::Collateral).not(), col("supplied_usd")).alias("supplied"),
-            only_if(is_role(Role::Collateral), col("supplied_usd")).alias("collateral"),
-            only_if(is_funded(), col("borrowed_usd")).alias("borrowed"),
-            only_if(is_role(Role::Minted), col("borrowed_usd")).alias("minted"),
-            only_if(col("liq_threshold").gt(lit(0.0)), col("supplied_usd")).alias("backing"),
+            is_funded().and(counts()).alias("is_funded"),
+            only_if(counts(), col("supplied_usd")).alias("supplied_usd"),
+            only_if(counts(), col("borrowed_usd")).alias("borrowed_usd"),
+            only_if(counts(), col("available_usd")).alias("available_usd"),
+            only_if(counts(), col("reserves_usd")).alias("reserves_usd"),
+            only_if(counts(), col("deficit_usd")).alias("deficit_usd"),
+            counts().and(col("deficit_raw").is_not_null()).alias("deficit_kept"),
             // Without a figure there is no sum, whatever the price.
             is_funded()
                 .and(no("supplied_usd").or(no("borrowed_usd")))
                 .or(is_role(Role::Collateral).and(no("supplied_usd")))
                 .or(is_role(Role::Minted).and(no("borrowed_usd")))
                 .alias("lacks_a_figure"),
+        ])
+        .with_columns([
+            col("any_balance").and(counts()).alias("has_balance"),
+            col("any_balance").and(col("is_excluded")).alias("is_excluded_balance"),
+            col("any_balance").and(counts()).and(col("is_priced").not()).alias("is_unpriced"),
+            only_if(col("any_balance").and(counts()).and(col("is_priced")), col("price_age_s"))
+                .alias("used_price_age_s"),
+            // Nobody lends a token that only backs debt; minted tokens may be supplied, their debt is apart.
+            only_if(is_role(Role::Collateral).not(), col("supplied_usd")).alias("supplied"),
+            only_if(is_role(Role::Collateral), col("supplied_usd")).alias("collateral"),
+            only_if(col("is_funded"), col("borrowed_usd")).alias("borrowed"),
+            only_if(is_role(Role::Minted), col("borrowed_usd")).alias("minted"),
+            only_if(col("liq_threshold").gt(lit(0.0)), col("supplied_usd")).alias("backing"),
             only_if(is_source(PriceSource::ProtocolOracle), col("supplied_usd")).alias("by_protocol"),
             only_if(is_source(PriceSource::Chainlink), col("supplied_usd")).alias("by_chainlink"),
             when(is_source(PriceSource::ProtocolOracle).or(is_source(PriceSource::Chainlink)))
                 .then(lit(NULL))
                 .otherwise(col("supplied_usd"))
                 .alias("by_other"),
+            is_source(PriceSource::OffChain).alias("is_filled"),
+            col("is_funded").and(no("available_usd")).alias("no_available"),
+            col("is_funded").and(no("reserves_usd")).alias("no_reserves"),
+            col("reserves_usd").is_not_null().alias("reserves_known"),
+            col("deficit_usd").is_not_null().alias("deficit_known"),
         ])
         .with_columns([
+            col("is_unpriced").or(col("lacks_a_figure").and(counts())).alias("is_incomplete"),
             only_if(col("is_stablecoin"), col("supplied")).alias("stable_supplied"),
             only_if(col("is_stablecoin"), col("borrowed")).alias("stable_borrowed"),
             (col("supplied") * col("supply_apr")).alias("supply_interest"),
             (col("borrowed") * col("borrow_apr")).alias("borrow_interest"),
             (col("backing") * col("liq_threshold")).alias("backing_threshold"),
             (col("backing") * col("liq_bonus")).alias("backing_bonus"),
+            no_rate("supplied", "supply_apr").alias("no_supply_rate"),
+            no_rate("borrowed", "borrow_apr").alias("no_borrow_rate"),
+            no_rate("backing", "liq_bonus").alias("no_bonus"),
         ])
         .with_columns([
             only_if(col("is_stablecoin"), col("supply_interest")).alias("stable_supply_interest"),
             only_if(col("is_stablecoin"), col("borrow_interest")).alias("stable_borrow_interest"),
-        ]);
-    sorted_by(rows, &["csu", "date", "market_id", "token", "role"])
-}
-
-/// Numbers of markets and reserves. A token that plays two roles in a market is one reserve.
-fn sizes(rows: LazyFrame) -> LazyFrame {
-    let counts = col("is_excluded").not();
-    rows.group_by([col("csu"), col("date"), col("market_id"), col("token")])
-        .agg([
-            col("has_balance").and(counts.clone()).any(true).alias("with_balance"),
-            col("has_balance").and(counts).and(col("is_priced").not()).any(true).alias("unpriced"),
-            col("has_balance").and(col("is_excluded")).any(true).alias("excluded"),
+            col("is_stablecoin").and(col("no_supply_rate")).alias("no_stable_supply_rate"),
+            col("is_stablecoin").and(col("no_borrow_rate")).alias("no_stable_borrow_rate"),
         ])
-        .group_by(CSU_DAY.map(col))
-        .agg([
-            col("market_id").n_unique().cast(DataType::Int64).alias("n_markets"),
-            col("token").len().cast(DataType::Int64).alias("n_reserves"),
-            how_many(col("with_balance")).alias("n_with_balance"),
-            how_many(col("unpriced")).alias("n_unpriced"),
-            how_many(col("excluded")).alias("n_excluded"),
-        ])
+        .collect()?;
+    in_order(rows, &RESERVE_KEY)
 }
 
-/// What keeps the sums of a CSU-day from being totals.
-fn gaps(counted: LazyFrame) -> LazyFrame {
-    let no_rate = |weight: &str, rate: &str| col(weight).gt(lit(0.0)).and(col(rate).is_null());
-    let unpriced = col("has_balance").and(col("is_priced").not());
-    counted.group_by(CSU_DAY.map(col)).agg([
-        how_many(unpriced.or(col("lacks_a_figure"))).alias("n_incomplete"),
-        how_many(col("is_funded").and(col("available_usd").is_null())).alias("no_available"),
-        how_many(col("is_funded").and(col("reserves_usd").is_null())).alias("no_reserves"),
-        how_many(col("reserves_usd").is_not_null()).alias("reserves_known"),
-        how_many(col("deficit_usd").is_not_null()).alias("deficit_known"),
-        how_many(col("deficit_raw").is_not_null()).alias("deficit_kept"),
-        how_many(no_rate("supplied", "supply_apr")).alias("no_supply_rate"),
-        how_many(no_rate("borrowed", "borrow_apr")).alias("no_borrow_rate"),
-        how_many(no_rate("stable_supplied", "supply_apr")).alias("no_stable_supply_rate"),
-        how_many(no_rate("stable_borrowed", "borrow_apr")).alias("no_stable_borrow_rate"),
-        how_many(no_rate("backing", "liq_bonus")).alias("no_bonus"),
-        only_if(col("has_balance").and(col("is_priced")), col("price_age_s")).max().alias("max_price_age_s"),
-    ])
-}
-
-/// How `amount` is spread over the names in column `by`, for each CSU-day; `then` settles the order of addition.
-pub(crate) fn shares(
-    rows: &DataFrame,
-    by: &str,
-    amount: &str,
-    then: &[&str],
-) -> PolarsResult<BTreeMap<CsuDay, Shares>> {
-    let order: Vec<&str> = [&CSU_DAY[..], &[by], then].concat();
-    let sorted = sorted_by(rows.clone().lazy(), &order).collect()?;
-    let parts = ordered_sums(&sorted, &["csu", "date", by], &[amount])?
-        .lazy()
-        .with_column((col(amount) * col(amount)).alias("square"))
-        .collect()?;
-    let totals = ordered_sums(&parts, &CSU_DAY, &[amount, "square"])?;
-    let largest = parts.lazy().group_by(CSU_DAY.map(col)).agg([col(amount).max().alias("largest")]);
-    let joined = totals
-        .lazy()
-        .join(largest, CSU_DAY.map(col), CSU_DAY.map(col), JoinArgs::new(JoinType::Left))
-        .collect()?;
-    let cells = Cells(&joined);
-    cells
-        .rows()
-        .map(|row| {
-            let of = |name: &str| cells.amount(name, row);
-            Ok((cells.csu_day(row)?, Shares::new(of(amount)?, of("square")?, of("largest")?)))
-        })
-        .collect()
+/// A join that keeps the rows of the left side in their order.
+pub(crate) fn in_left_order(kind: JoinType) -> JoinArgs {
+    JoinArgs { maintain_order: MaintainOrderJoin::Left, ..JoinArgs::new(kind) }
 }

@@ -2,7 +2,7 @@
 
 use alloy_sol_types::SolCall;
 use lake::bronze::CallRecord;
-use lake::{Address, Bytes};
+use lake::{Address, Bytes, I256};
 use std::collections::{BTreeSet, HashMap};
 
 /// A view call that a family wants made.
@@ -62,6 +62,14 @@ pub enum Missing {
         key: String,
         /// Length of the return data.
         length: usize,
+    },
+    /// The call returned a negative number where only a positive one has a meaning.
+    #[error("{key} returned {value}")]
+    Negative {
+        /// The call.
+        key: String,
+        /// The number.
+        value: I256,
     },
     /// The answers are there, and what they say cannot be used.
     #[error("{key}: {why}")]

@@ -23,11 +23,11 @@
 mod figures;
 
 use crate::answers::{Answers, Call, Missing};
-use crate::chainlink;
 use crate::family::{
     BadDebt, BlockPace, ColumnLimit, DayStart, Discovery, DiscoveryError, Extent, Family, Gives, Layout,
     LayoutDrift, Leg, LogReading, Market, PriceAnswer, Quote, ReserveFigures, Snapshot, TokenAnswer, Witness,
 };
+use crate::oracle::usd_feed;
 use crate::token::{self, IErc20, item};
 use alloy_sol_types::{SolCall, SolEvent, sol};
 use figures::{UnitOfAccount, base_figures, collateral_figures};
@@ -531,7 +531,7 @@ fn base_price_calls(csu: &Csu, layout: &Layout) -> Vec<Call> {
     if let Some(&base) = layout.roots.get(part::BASE) {
         calls.extend(token::calls(base));
         if let Some(&feed) = csu.contracts.get(part::USD_FEED) {
-            calls.extend(chainlink::calls(base, feed));
+            calls.extend(usd_feed::calls(base, feed));
         }
     }
     calls

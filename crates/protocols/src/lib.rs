@@ -7,7 +7,6 @@
 pub mod aave_v3;
 pub mod answers;
 pub mod cap;
-pub mod chainlink;
 pub mod compound_v2;
 pub mod compound_v3;
 pub mod family;
@@ -15,6 +14,7 @@ pub mod fluid;
 pub mod gearbox;
 pub mod morpho_blue;
 pub mod multicall;
+pub mod oracle;
 pub mod token;
 
 pub use answers::{Answers, Call, Missing};

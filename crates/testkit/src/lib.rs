@@ -3,7 +3,9 @@
 
 pub mod contracts;
 pub mod december;
+pub mod defillama;
 pub mod devnet;
+pub mod feed;
 pub mod programs;
 pub mod real_day;
 pub mod record;
@@ -11,4 +13,5 @@ pub mod serve;
 pub mod server;
 pub mod setting;
 pub mod simchain;
+pub mod synthetic;
 pub mod tree;

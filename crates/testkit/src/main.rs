@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use testkit::record::{self, RecordDemo};
 use testkit::serve::{self, Serve};
+use testkit::synthetic::{self, SyntheticLake};
 
 /// For developers: record the demo from local chains with the real contracts, or serve simulated providers
 #[derive(Debug, Parser)]
@@ -19,12 +20,14 @@ enum Cmd {
     /// Play the demo's story on two local chains and record it
     RecordDemo(RecordDemo),
     Serve(Serve),
+    SyntheticLake(SyntheticLake),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Cmd::RecordDemo(options) => record::run(&options),
         Cmd::Serve(options) => serve::run(&options),
+        Cmd::SyntheticLake(options) => synthetic::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,6 +5,7 @@
 //! (1,000,000 tokens) and borrowed (400,000) is invented, and so are the blocks without logs.
 
 use crate::contracts::{AaveReserve, AaveV3, Configuration, Price, RAY};
+use crate::defillama::Points;
 use crate::simchain::{Clock, SimChain};
 use alloy_primitives::{Address, B256, U256, address};
 use anyhow::{Context, Result, ensure};
@@ -51,6 +52,7 @@ pub struct ExpectedEvent {
     pub collateral_raw: U256,
     pub debt_raw: U256,
     pub receive_a_token: u8,
+    pub bonus_net_of_fee: f64,
 }
 
 /// A row of `expected_daily_token_ny.csv`.
@@ -159,6 +161,14 @@ impl RealDay {
     /// # Errors
     /// When the data cannot be read or contradicts itself.
     pub fn chain(&self) -> Result<SimChain> {
+        self.chain_with(self.market()?)
+    }
+
+    /// [`RealDay::chain`] with another market.
+    ///
+    /// # Errors
+    /// When the data contradicts itself.
+    pub fn chain_with(&self, market: AaveV3) -> Result<SimChain> {
         let (Some(&(first, first_time)), Some(&(last, last_time))) = (self.times.first(), self.times.last())
         else {
             anyhow::bail!("there is no log");
@@ -173,7 +183,7 @@ impl RealDay {
         let chain = SimChain::new(1, 0..=head, Clock::through(anchors)?)?
             .with_finality(64)
             .with_multicall3_from(Some(14_353_601))
-            .with_contracts(self.market()?)
+            .with_contracts(market)
             .with_recorded_logs(self.logs.iter().cloned())?;
         Ok(chain)
     }
@@ -249,6 +259,27 @@ impl RealDay {
         Ok(Price::FromTime(
             points.iter().map(|point| (point.timestamp, scaled(point.price_usd, 8))).collect(),
         ))
+    }
+
+    /// The off-chain price points of the data in their very digits, under DefiLlama's names of the tokens.
+    ///
+    /// # Errors
+    /// When the data cannot be read.
+    pub fn price_points(&self) -> Result<Points> {
+        #[derive(Deserialize)]
+        struct Point {
+            timestamp: u64,
+            price_usd: String,
+        }
+        let mut points = Points::new();
+        for entry in std::fs::read_dir(self.directory.join("prices"))? {
+            let file = entry?.path();
+            let name = file.file_stem().and_then(|stem| stem.to_str()).context("a file without a name")?;
+            let of_token: Vec<Point> = rows(&file)?;
+            let of_token = of_token.into_iter().map(|point| (point.timestamp, point.price_usd)).collect();
+            points.insert(name.replace('_', ":"), of_token);
+        }
+        Ok(points)
     }
 
     /// What each log means.

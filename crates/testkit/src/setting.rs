@@ -1,6 +1,8 @@
 //! What a stage needs on disk before it can run: registry, endpoints, run file, in a directory of their own.
 
+use crate::feed::Feed;
 use alloy_primitives::Address;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,7 +13,10 @@ use tempfile::TempDir;
 pub struct Setting {
     directory: TempDir,
     chains: String,
-    csus: String,
+    /// Rows by family.
+    csus: BTreeMap<String, String>,
+    feeds: String,
+    names: String,
     numbers: u32,
 }
 
@@ -42,18 +47,30 @@ impl Setting {
     /// When no temporary directory is to be had.
     pub fn new() -> io::Result<Self> {
         let directory = tempfile::Builder::new().prefix("lendlake-test-").tempdir()?;
-        Ok(Self { directory, chains: String::new(), csus: String::new(), numbers: 0 })
+        let empty = String::new;
+        let csus = BTreeMap::new();
+        Ok(Self { directory, chains: empty(), csus, feeds: empty(), names: empty(), numbers: 0 })
     }
 
     /// The setting with a chain, final after 64 blocks and with Multicall3 from its first block on.
     #[must_use]
-    pub fn with_chain(mut self, name: &str, chain_id: u64, block_seconds: f64) -> Self {
+    pub fn with_chain(self, name: &str, chain_id: u64, block_seconds: f64) -> Self {
         let multicall3 = crate::simchain::MULTICALL3;
+        let multicall3 = format!("multicall3 = \"{multicall3}\"\nmulticall3_block = 0\n");
+        self.chain_row(name, chain_id, block_seconds, &multicall3)
+    }
+
+    /// The setting with a chain on which Multicall3 was never deployed.
+    #[must_use]
+    pub fn with_chain_without_multicall3(self, name: &str, chain_id: u64, block_seconds: f64) -> Self {
+        self.chain_row(name, chain_id, block_seconds, "")
+    }
+
+    fn chain_row(mut self, name: &str, chain_id: u64, block_seconds: f64, multicall3: &str) -> Self {
         let row = write!(
             self.chains,
             "[[chain]]\nname = \"{name}\"\nchain_id = {chain_id}\nnative_symbol = \"ETH\"\nis_l2 = false\n\
-             block_seconds = {block_seconds:?}\nmulticall3 = \"{multicall3}\"\nmulticall3_block = 0\n\
-             finality_blocks = 64\nsource = \"simulated\"\n\n"
+             block_seconds = {block_seconds:?}\n{multicall3}finality_blocks = 64\nsource = \"simulated\"\n\n"
         );
         debug_assert!(row.is_ok(), "writing to a string does not fail");
         self
@@ -61,14 +78,61 @@ impl Setting {
 
     /// The setting with an Aave V3 deployment.
     #[must_use]
-    pub fn with_aave_v3(mut self, csu: &str, chain: &str, provider: Address) -> Self {
+    pub fn with_aave_v3(self, csu: &str, chain: &str, provider: Address) -> Self {
+        self.with_csu("aave_v3", csu, chain, ("pool_addresses_provider", provider), "deployed_block = 0")
+    }
+
+    /// The setting with a deployment of any family: its entry's role and address, and further lines of its registry row.
+    #[must_use]
+    pub fn with_csu(
+        mut self,
+        family: &str,
+        csu: &str,
+        chain: &str,
+        (role, entry): (&str, Address),
+        more: &str,
+    ) -> Self {
         self.numbers += 1;
         let row = write!(
-            self.csus,
-            "[[csu]]\nid = \"{csu}\"\nnum = {}\nprotocol = \"aave_v3\"\nversion = \"v3\"\nchain = \"{chain}\"\n\
-             market = \"{csu}\"\nentry_role = \"pool_addresses_provider\"\nentry = \"{provider}\"\n\
-             deployed_block = 0\nverified = \"no\"\nsource = \"simulated\"\n\n",
+            self.csus.entry(family.to_owned()).or_default(),
+            "[[csu]]\nid = \"{csu}\"\nnum = {}\nprotocol = \"{family}\"\nversion = \"v3\"\nchain = \"{chain}\"\n\
+             market = \"{csu}\"\nentry_role = \"{role}\"\nentry = \"{entry}\"\n\
+             verified = \"no\"\nsource = \"simulated\"\n{more}\n\n",
             self.numbers,
+        );
+        debug_assert!(row.is_ok(), "writing to a string does not fail");
+        self
+    }
+
+    /// The setting with a Chainlink feed of a chain that prices these tokens in `quote`: `USD` or a token.
+    #[must_use]
+    pub fn with_feed(
+        mut self,
+        chain: &str,
+        feed: &Feed,
+        tokens: &[Address],
+        quote: &str,
+        heartbeat: u32,
+    ) -> Self {
+        let tokens: Vec<String> = tokens.iter().map(|token| format!("\"{token}\"")).collect();
+        let row = write!(
+            self.feeds,
+            "[[feed]]\nchain = \"{chain}\"\naddress = \"{}\"\ndescription = \"{}\"\ntokens = [{}]\nquote = \"{quote}\"\n\
+             heartbeat_s = {heartbeat}\nsource = \"simulated\"\n\n",
+            feed.address,
+            feed.description,
+            tokens.join(", "),
+        );
+        debug_assert!(row.is_ok(), "writing to a string does not fail");
+        self
+    }
+
+    /// The setting with DefiLlama's name of a chain.
+    #[must_use]
+    pub fn with_defillama_name(mut self, chain: &str, name: &str) -> Self {
+        let row = write!(
+            self.names,
+            "[[name]]\nservice = \"defillama\"\nchain = \"{chain}\"\nname = \"{name}\"\nsource = \"simulated\"\n\n"
         );
         debug_assert!(row.is_ok(), "writing to a string does not fail");
         self
@@ -113,8 +177,12 @@ impl Setting {
         let registry = self.path().join("registry");
         std::fs::create_dir_all(registry.join("csus"))?;
         std::fs::write(registry.join("chains.toml"), &self.chains)?;
-        std::fs::write(registry.join("csus/aave_v3.toml"), &self.csus)?;
+        for (family, rows) in &self.csus {
+            std::fs::write(registry.join("csus").join(format!("{family}.toml")), rows)?;
+        }
         std::fs::write(registry.join("tokens.toml"), "")?;
+        std::fs::write(registry.join("feeds.toml"), &self.feeds)?;
+        std::fs::write(registry.join("fills.toml"), &self.names)?;
         std::fs::write(registry.join("providers.toml"), "")?;
         let file = self.path().join("run.toml");
         let text = format!(

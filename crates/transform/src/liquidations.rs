@@ -69,7 +69,7 @@ pub fn rows(
             date: key.1,
             day,
             day_end: snapshot.and_then(DayEnd::of),
-            own: day.events.iter().map(|(number, event)| (*number, OwnFeeds::of(&event.prices))).collect(),
+            own: day.events.iter().map(|(number, event)| (*number, event.own_feeds())).collect(),
             sha256: &object.sha256,
         };
         let logs: BTreeMap<(u64, u64), &RawLog> =
@@ -247,7 +247,7 @@ impl OfDay<'_> {
         let sides = [debt, collateral, bad_debt].into_iter().flatten().map(|(_, _, side)| side);
         let mut flags: Vec<String> = leg.flags.iter().map(|flag| (*flag).to_owned()).collect();
         for side in sides.clone() {
-            flags.extend(side.valuation.flag());
+            flags.extend(side.valuation.flags());
             flags.extend(side.decimals.is_none().then(|| "no_decimals".to_owned()));
         }
         // What the log itself says the collateral was worth, where it names no token.

@@ -1,7 +1,11 @@
 //! `transform`: bronze to silver.
 
+mod check_command;
+mod progress;
+
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
+use lake::Lake;
 use lake::day::Day;
 use lake::run::{Overrides, Run};
 use std::io::Write;
@@ -28,7 +32,12 @@ enum Command {
     /// lake has of it for the CSUs of the run's registry, so runs that share a lake do not undo each other. The same
     /// lake, registry and run give the same bytes; a file is written only when its bytes differ.
     ///
-    /// A gap is never a zero: the coverage table says of every CSU, day and dataset what became of it and why.
+    /// A month is built again when its bronze, audits, off-chain prices or ledger, the registry, this program's code or the
+    /// tables' definitions changed since it was built, as the digests in silver/manifest.json tell; --all builds every
+    /// month of the run, to the same bytes.
+    ///
+    /// A gap is never a zero: the coverage table says of every CSU, day and dataset what became of it and why, and
+    /// missing-prices lists the amounts that have no price.
     #[command(after_long_help = "\
 Exit codes:
   0  everything of the run is there, or cannot be (not deployed, retired, no block, unsupported)
@@ -42,10 +51,65 @@ Examples:
 
 RUST_LOG=info tells what is read while it is read.")]
     Run(RunArgs),
+    /// List the prices that a run lacks, what is most at stake first
+    ///
+    /// One line a token: how much of it has no price, on how many CSU-days, and why. \"about USD\" is at a price of the
+    /// same token at another block of the month, to tell what is worth filling; no figure is made with it. The list is the
+    /// one that transform run wrote; extract fill-prices asks an off-chain service for what is on it.
+    #[command(after_long_help = "\
+Exit codes:
+  0  no price is missing
+  1  some are missing, and are listed
+  2  could not run: the month was not built
+
+Examples:
+  transform missing-prices --run pipelines/runs/2024-12.toml
+  transform missing-prices --run pipelines/runs/2024-12.toml --csu 'fluid_*' --json")]
+    MissingPrices(MissingArgs),
+    /// Check bronze and silver of a run's months: B1 to B10 and S1 to S10
+    ///
+    /// Each check selects the rows that break it into checks/bronze/<check>.parquet or checks/silver/<check>.parquet in the
+    /// lake; a check that finds nothing leaves no file. An error says that the layer is wrong, a warning that somebody
+    /// should look. Nothing is mended and nothing clipped. docs/checks.md tells each check and why its threshold is what it
+    /// is.
+    #[command(after_long_help = "\
+Exit codes:
+  0  every check of level error passed
+  1  one found something; the table says which, the first failures follow
+  2  could not run
+
+Examples:
+  transform check --run pipelines/runs/demo.toml
+  transform check --run pipelines/runs/2024-12.toml --json > checks.json")]
+    Check(check_command::CheckArgs),
 }
 
 #[derive(Args)]
 struct RunArgs {
+    #[command(flatten)]
+    what: What,
+    /// Decoding threads [default: one a processor]
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+    /// Build every month of the run, also those that nothing changed for
+    #[arg(long)]
+    all: bool,
+    /// Print a summary as JSON on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct MissingArgs {
+    #[command(flatten)]
+    what: What,
+    /// Print the list as JSON on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct What {
     /// Run file: days, CSUs, registry and lake
     #[arg(long, value_name = "FILE")]
     run: PathBuf,
@@ -61,12 +125,15 @@ struct RunArgs {
     /// CSU, pattern, family:NAME or chain:NAME, instead of the run file's; may be given several times
     #[arg(long, value_name = "NAME")]
     csu: Vec<String>,
-    /// Decoding threads [default: one a processor]
-    #[arg(long, value_name = "N")]
-    jobs: Option<NonZeroUsize>,
-    /// Print a summary as JSON on stdout
-    #[arg(long)]
-    json: bool,
+}
+
+impl What {
+    fn load(self) -> Result<(Run, Lake)> {
+        let overrides = Overrides { lake: self.lake, from: self.from, to: self.to, csus: self.csu };
+        let run = Run::load(&self.run, &overrides)?;
+        let lake = run.open_lake()?;
+        Ok((run, lake))
+    }
 }
 
 fn main() -> ExitCode {
@@ -77,8 +144,12 @@ fn main() -> ExitCode {
         .without_time()
         .with_target(false)
         .init();
-    let Command::Run(args) = cli.command;
-    match run(args) {
+    let outcome = match cli.command {
+        Command::Run(args) => run(args),
+        Command::MissingPrices(args) => missing_prices(args),
+        Command::Check(args) => check_command::run(args),
+    };
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
@@ -89,22 +160,44 @@ fn main() -> ExitCode {
     }
 }
 
-/// Builds, reports, and says whether everything is there.
-fn run(args: RunArgs) -> Result<bool> {
-    let overrides = Overrides { lake: args.lake, from: args.from, to: args.to, csus: args.csu };
-    let run = Run::load(&args.run, &overrides)?;
-    let lake = run.open_lake()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
-        .context("cannot start the threads that read the lake")?;
-    let summary = runtime.block_on(transform::build::run(&run, &lake, args.jobs.map(NonZeroUsize::get)))?;
+        .context("cannot start the threads that read the lake")
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, value).context("cannot write the result to stdout")?;
+    out.write_all(b"\n").context("cannot write the result to stdout")
+}
+
+/// Builds, reports, and says whether everything is there.
+fn run(args: RunArgs) -> Result<bool> {
+    let (run, lake) = args.what.load()?;
+    let how = transform::build::How { jobs: args.jobs.map(NonZeroUsize::get), all: args.all };
+    let progress = progress::months(run.days.days().map(Day::month));
+    let summary = runtime()?
+        .block_on(transform::build::run(&run, &lake, how, |month| progress.done(month)))
+        .inspect_err(|_| progress.clear())?;
+    progress.clear();
     eprint!("{}", transform::report::text(&summary)?);
     if args.json {
-        let mut out = std::io::stdout().lock();
-        serde_json::to_writer_pretty(&mut out, &summary).context("cannot write the summary to stdout")?;
-        out.write_all(b"\n").context("cannot write the summary to stdout")?;
+        print_json(&summary)?;
     }
     Ok(summary.is_complete())
+}
+
+/// Lists what has no price, and says whether nothing is missing.
+fn missing_prices(args: MissingArgs) -> Result<bool> {
+    let (run, lake) = args.what.load()?;
+    let wanted = runtime()?.block_on(transform::missing::of_run(&run, &lake))?;
+    if args.json {
+        print_json(&wanted)?;
+    } else {
+        print!("{}", transform::report::missing_prices(&wanted));
+    }
+    Ok(wanted.is_empty())
 }

@@ -1,32 +1,45 @@
-//! Every oracle answer of a month, and which of them a figure uses.
+//! Every price answer of a month, what it is in US dollars, and which of them a figure uses.
 //!
-//! For a figure of a CSU the order is: the answers that the CSU itself asked for, best source first; then, at the same
-//! block of the same chain, what other CSUs asked for. No price is ever taken from another block here.
+//! A figure of a CSU uses the first price in the order of [`rule::PREFERENCE`] at its own block of its own chain; no price
+//! is ever taken from another block here. An answer in a quote currency (ETH, wstETH, BTC) becomes dollars at the price of
+//! that currency at the same block, which is chosen by the same rule, seen from nowhere. An answer that is zero, negative,
+//! stale, or in a currency without a price is no price: it stays in the table with its reason.
 
-use crate::read::Month;
-use lake::amount::ratio;
+mod answer;
+pub mod rule;
+
+use crate::read::{Month, Object};
+use answer::{Answer, Worth};
 use lake::bronze::Header;
 use lake::day::Day;
-use lake::registry::Registry;
+use lake::registry::{Chain, Registry};
 use lake::schema::Seconds;
 use lake::schema::silver::Price;
 use lake::status::PriceSource;
-use lake::{Address, B256, U256};
+use lake::{Address, B256};
+use protocols::oracle::chainlink::FeedReading;
+use protocols::oracle::defillama;
 use protocols::token::item;
 use protocols::{PriceAnswer, Quote};
+use rule::{DISAGREEMENT, STEPS, rank};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// Why there is no price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoPrice {
     /// Nobody asked for a price of this token at this block.
     NotAsked,
-    /// The call failed, or its answer could not be read.
+    /// The call failed (a paused oracle reverts), or its answer could not be read.
     CallFailed,
-    /// The answer is zero, or is divided by zero.
+    /// The answer is zero or negative, or is divided by zero.
     NotPositive,
-    /// The answer is not in US dollars.
-    QuoteNotUsd,
+    /// The answer is older than two heartbeats of its feed, or lies further from the block than an off-chain price may.
+    Stale,
+    /// The source does not say in which currency it answers, or says another than the registry.
+    QuoteUnknown,
+    /// The currency of the answer has no price at this block.
+    QuoteUnpriced,
     /// Two objects of the lake give different answers of one contract at one block.
     Conflict,
 }
@@ -38,7 +51,9 @@ impl NoPrice {
             Self::NotAsked => "not_asked",
             Self::CallFailed => "call_failed",
             Self::NotPositive => "not_positive",
-            Self::QuoteNotUsd => "quote_not_usd",
+            Self::Stale => "stale",
+            Self::QuoteUnknown => "quote_unknown",
+            Self::QuoteUnpriced => "quote_unpriced",
             Self::Conflict => "conflict",
         }
     }
@@ -51,8 +66,23 @@ pub struct Selected {
     pub usd: f64,
     /// Where it comes from, seen from the CSU of the figure.
     pub source: PriceSource,
-    /// Block time minus the time of the feed's round, seconds.
+    /// Age of the oldest round that went into it, seconds.
     pub age_s: Option<i64>,
+    /// By how much the prices of this token at this block differ, as a fraction of the lowest, where that is more than
+    /// [`DISAGREEMENT`].
+    pub spread: Option<f64>,
+}
+
+impl Selected {
+    /// The remarks that a figure made with this price carries.
+    pub fn flags(self) -> impl Iterator<Item = String> {
+        let off_chain = (self.source == PriceSource::OffChain).then(|| "off_chain_price".to_owned());
+        off_chain.into_iter().chain(self.spread.map(spread_flag))
+    }
+}
+
+fn spread_flag(spread: f64) -> String {
+    format!("sources_disagree:{:.1}%", spread * 100.0)
 }
 
 /// What a figure in US dollars is made with: a price, why there is none, or the registry's word that the token is
@@ -76,12 +106,12 @@ impl Valuation {
         }
     }
 
-    /// The remark that a row carries when there is no price.
-    pub fn flag(self) -> Option<String> {
+    /// The remarks that a row carries for its price or the want of one.
+    pub fn flags(self) -> Vec<String> {
         match self {
-            Self::Priced(_) => None,
-            Self::Unpriced(why) => Some(format!("no_price:{}", why.as_str())),
-            Self::Excluded => Some("excluded".to_owned()),
+            Self::Priced(selected) => selected.flags().collect(),
+            Self::Unpriced(why) => vec![format!("no_price:{}", why.as_str())],
+            Self::Excluded => vec!["excluded".to_owned()],
         }
     }
 
@@ -90,7 +120,7 @@ impl Valuation {
         match self {
             Self::Excluded => None,
             _ if is_zero => Some(0.0),
-            Self::Priced(selected) => tokens.map(|tokens| tokens * selected.usd),
+            Self::Priced(selected) => tokens.map(|tokens| lake::amount::usd(tokens, selected.usd)),
             Self::Unpriced(_) => None,
         }
     }
@@ -105,8 +135,26 @@ pub struct At {
     pub block: u64,
 }
 
-/// Source and contract of an answer.
-pub type Feed = (PriceSource, Address);
+/// Who answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Asked {
+    /// A contract.
+    Contract(Address),
+    /// An off-chain service.
+    Service(&'static str),
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Contract(address) => f.write_str(&item(*address)),
+            Self::Service(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Source and place of an answer.
+pub type Feed = (PriceSource, Asked);
 
 /// Which feeds a CSU itself asked at a block, by token.
 #[derive(Debug, Clone, Default)]
@@ -114,33 +162,17 @@ pub struct OwnFeeds(BTreeMap<Address, Vec<Feed>>);
 
 impl OwnFeeds {
     /// The feeds of these answers.
-    pub fn of(answers: &[PriceAnswer]) -> Self {
+    pub fn of<'a>(answers: impl IntoIterator<Item = &'a PriceAnswer>) -> Self {
         let mut feeds: BTreeMap<Address, Vec<Feed>> = BTreeMap::new();
         for answer in answers {
-            feeds.entry(answer.token).or_default().push((answer.source, answer.feed));
+            feeds.entry(answer.token).or_default().push((answer.source, Asked::Contract(answer.feed)));
         }
-        feeds.values_mut().for_each(|feeds| feeds.sort());
         Self(feeds)
     }
 
     fn of_token(&self, token: Address) -> &[Feed] {
         self.0.get(&token).map_or(&[], Vec::as_slice)
     }
-}
-
-#[derive(Debug, Clone)]
-struct Answer {
-    raw: Option<U256>,
-    unit: Option<U256>,
-    quote: Quote,
-    updated_at: Option<i64>,
-    block_time: i64,
-    price: Result<f64, NoPrice>,
-    is_selected: bool,
-    chain: String,
-    date: Day,
-    path: String,
-    sha256: String,
 }
 
 /// The answers of a month.
@@ -162,42 +194,67 @@ struct Origin<'a> {
     sha256: &'a str,
 }
 
+impl<'a> Origin<'a> {
+    fn of<T>(chain: &'a Chain, date: Day, block: Header, object: &'a Object<T>) -> Self {
+        let (path, sha256) = (object.path.as_str(), object.sha256.as_str());
+        Self { chain_id: chain.chain_id, chain: &chain.name, date, block, path, sha256 }
+    }
+}
+
 impl PriceBook {
-    /// The answers of all sound objects of a month.
+    /// The answers of all sound objects of a month, each with its worth in US dollars.
     pub fn of_month(registry: &Registry, month: &Month) -> Self {
         let mut book = Self::default();
         let chain_of = |csu: &str| registry.csu(csu).and_then(|csu| registry.chain_of(csu));
         for ((csu, date), object) in &month.snapshots {
             let (Some(day), Some(chain)) = (object.sound(), chain_of(csu)) else { continue };
             let Ok(snapshot) = &day.snapshot else { continue };
-            let origin = Origin {
-                chain_id: chain.chain_id,
-                chain: &chain.name,
-                date: *date,
-                block: day.block,
-                path: &object.path,
-                sha256: &object.sha256,
-            };
-            book.add(origin, &snapshot.prices);
+            book.add(registry, Origin::of(chain, *date, day.block, object), &snapshot.prices);
         }
         for ((csu, date), object) in &month.logs {
             let (Some(day), Some(chain)) = (object.sound(), chain_of(csu)) else { continue };
             for event in day.events.values() {
-                let origin = Origin {
-                    chain_id: chain.chain_id,
-                    chain: &chain.name,
-                    date: *date,
-                    block: event.block,
-                    path: &object.path,
-                    sha256: &object.sha256,
-                };
-                book.add(origin, &event.prices);
+                let origin = Origin::of(chain, *date, event.block, object);
+                book.add(registry, origin, &event.prices);
+                book.add_readings(registry, origin, &event.feeds);
             }
         }
+        for ((chain, date), object) in &month.prices {
+            let (Some(day), Some(chain)) = (object.sound(), registry.chain(chain)) else { continue };
+            book.add_readings(registry, Origin::of(chain, *date, day.block, object), &day.feeds);
+        }
+        for object in month.fills.values() {
+            let Some(fill) = object.sound() else { continue };
+            for price in &fill.prices {
+                // Only what the service of this build's words says of chains of the registry.
+                let Some(chain) = registry.chain(&price.chain) else { continue };
+                let at = At { chain_id: chain.chain_id, block: price.block };
+                let answer = Answer::off_chain(price, fill.date, &object.path, &object.sha256);
+                let feed = (PriceSource::OffChain, Asked::Service(defillama::SERVICE));
+                book.answers.entry((at, price.token)).or_default().insert(feed, answer);
+            }
+        }
+        book.resolve();
         book
     }
 
-    fn add(&mut self, origin: Origin<'_>, answers: &[PriceAnswer]) {
+    fn add_readings(&mut self, registry: &Registry, origin: Origin<'_>, readings: &[FeedReading]) {
+        for reading in readings {
+            self.add(registry, origin, &reading.prices);
+            let Some(said) = &reading.described_as else { continue };
+            let at = At { chain_id: origin.chain_id, block: origin.block.number };
+            let feed = (PriceSource::Chainlink, Asked::Contract(reading.feed));
+            for price in &reading.prices {
+                if let Some(answer) =
+                    self.answers.get_mut(&(at, price.token)).and_then(|feeds| feeds.get_mut(&feed))
+                {
+                    answer.described_as = Some(said.replace(';', ","));
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, registry: &Registry, origin: Origin<'_>, answers: &[PriceAnswer]) {
         let at = At { chain_id: origin.chain_id, block: origin.block.number };
         match self.hashes.get(&at) {
             None => drop(self.hashes.insert(at, (origin.block.hash, origin.path.to_owned()))),
@@ -208,91 +265,160 @@ impl PriceBook {
             Some(_) => {}
         }
         for answer in answers {
-            self.add_one(at, origin, answer);
+            let heartbeat = match answer.source {
+                PriceSource::Chainlink => {
+                    registry.feed(origin.chain, answer.feed).map(|feed| feed.heartbeat_s)
+                }
+                _ => None,
+            };
+            self.add_one(at, origin, answer, heartbeat);
         }
     }
 
-    fn add_one(&mut self, at: At, origin: Origin<'_>, answer: &PriceAnswer) {
-        let block_time = i64::try_from(origin.block.timestamp).unwrap_or(i64::MAX);
-        let found = Answer {
-            raw: answer.raw.as_ref().ok().copied(),
-            unit: answer.unit.as_ref().ok().copied(),
-            quote: answer.quote,
-            // Seconds that no column holds are no time.
-            updated_at: answer
-                .updated_at
-                .and_then(|time| i64::try_from(time).ok())
-                .filter(|time| *time < 1 << 40),
-            block_time,
-            price: price(answer),
-            is_selected: false,
-            chain: origin.chain.to_owned(),
-            date: origin.date,
-            path: origin.path.to_owned(),
-            sha256: origin.sha256.to_owned(),
-        };
+    fn add_one(&mut self, at: At, origin: Origin<'_>, answer: &PriceAnswer, heartbeat_s: Option<u32>) {
+        let found = Answer::of(answer, &origin, heartbeat_s);
+        let feed = (answer.source, Asked::Contract(answer.feed));
         let feeds = self.answers.entry((at, answer.token)).or_default();
-        let Some(present) = feeds.get_mut(&(answer.source, answer.feed)) else {
-            feeds.insert((answer.source, answer.feed), found);
+        let Some(present) = feeds.get_mut(&feed) else {
+            feeds.insert(feed, found);
             return;
         };
-        let says = |answer: &Answer| (answer.raw, answer.unit, answer.quote, answer.updated_at);
-        if says(present) == says(&found) {
+        if present.says() == found.says() {
             return;
         }
         self.conflicts.push(format!(
             "{} {} gives two answers for token {} at block {} of {}: {} in {}, {} in {}",
             answer.source,
-            item(answer.feed),
+            feed.1,
             item(answer.token),
             at.block,
             origin.chain,
-            in_words(present),
+            present.in_words(),
             present.path,
-            in_words(&found),
+            found.in_words(),
             found.path,
         ));
         // A failed call beside an answer says less than the answer; of two answers neither can be believed.
-        if present.price == Err(NoPrice::CallFailed) {
+        if present.ratio == Err(NoPrice::CallFailed) {
             *present = found;
-        } else if found.price != Err(NoPrice::CallFailed) {
-            present.price = Err(NoPrice::Conflict);
+        } else if found.ratio != Err(NoPrice::CallFailed) {
+            present.ratio = Err(NoPrice::Conflict);
         }
     }
 
-    /// The price of a token for a figure of a CSU that asked `own` at this block. Marks the answer as used.
+    /// Gives every answer its worth in US dollars, and its group the flag of disagreement.
+    fn resolve(&mut self) {
+        let mut worths = Vec::new();
+        for (&(at, _), feeds) in &self.answers {
+            worths.extend(feeds.values().map(|answer| self.worth(at, answer, &mut Vec::new())));
+        }
+        let mut worths = worths.into_iter();
+        for feeds in self.answers.values_mut() {
+            for answer in feeds.values_mut() {
+                if let Some(worth) = worths.next() {
+                    answer.worth = worth;
+                }
+            }
+            let prices = || feeds.values().filter_map(|answer| Some(answer.worth.as_ref().ok()?.usd));
+            let (lowest, highest) =
+                (prices().fold(f64::INFINITY, f64::min), prices().fold(f64::NEG_INFINITY, f64::max));
+            let spread = Some(highest / lowest - 1.0).filter(|spread| *spread > DISAGREEMENT);
+            feeds.values_mut().for_each(|answer| answer.spread = spread);
+        }
+    }
+
+    /// What an answer is in US dollars. `path` holds the currencies that are being turned into dollars already.
+    fn worth(&self, at: At, answer: &Answer, path: &mut Vec<Address>) -> Result<Worth, NoPrice> {
+        let ratio = answer.ratio?;
+        let currency = match answer.quote {
+            Quote::Usd => return Ok(Worth { usd: ratio, age_s: answer.age(), via: Vec::new() }),
+            Quote::Unknown => return Err(NoPrice::QuoteUnknown),
+            Quote::Token(currency) => currency,
+        };
+        if path.len() >= STEPS || path.contains(&currency) {
+            return Err(NoPrice::QuoteUnpriced);
+        }
+        path.push(currency);
+        let feeds = self.answers.get(&(at, currency)).into_iter().flatten();
+        let mut seen_from_nowhere: Vec<_> =
+            feeds.map(|(feed, answer)| (rank(seen_by_others(feed.0)), *feed, answer)).collect();
+        seen_from_nowhere.sort_by_key(|(rank, feed, _)| (*rank, *feed));
+        let best = seen_from_nowhere
+            .into_iter()
+            .find_map(|(_, feed, answer)| Some((feed, self.worth(at, answer, path).ok()?)));
+        path.pop();
+        let (feed, unit) = best.ok_or(NoPrice::QuoteUnpriced)?;
+        let usd = Some(ratio * unit.usd).filter(|usd| usd.is_finite() && *usd > 0.0);
+        Ok(Worth {
+            usd: usd.ok_or(NoPrice::NotPositive)?,
+            age_s: answer.age().max(unit.age_s),
+            via: [vec![(currency, feed)], unit.via].concat(),
+        })
+    }
+
+    /// The price of a token for a figure of a CSU that asked `own` at this block. Marks the answer as used, and those that
+    /// turned its currency into dollars.
     ///
     /// # Errors
-    /// [`NoPrice`]: what became of the CSU's own best answer.
+    /// [`NoPrice`]: what became of the answer that would have come first.
     pub fn select(&mut self, at: At, token: Address, own: &OwnFeeds) -> Result<Selected, NoPrice> {
         let own = own.of_token(token);
-        let Some(feeds) = self.answers.get_mut(&(at, token)) else { return Err(NoPrice::NotAsked) };
+        let feeds = self.answers.get(&(at, token)).ok_or(NoPrice::NotAsked)?;
+        let source_from_here = |feed: &Feed| if own.contains(feed) { feed.0 } else { seen_by_others(feed.0) };
+        let mut candidates: Vec<(usize, bool, Feed)> =
+            feeds.keys().map(|feed| (rank(source_from_here(feed)), !own.contains(feed), *feed)).collect();
+        candidates.sort_unstable();
         let mut why = None;
-        for feed in own {
-            match feeds.get_mut(feed) {
-                Some(answer) => match answer.price {
-                    Ok(usd) => return Ok(answer.used(usd, feed.0)),
-                    Err(no_price) => why = why.or(Some(no_price)),
-                },
-                None => why = why.or(Some(NoPrice::NotAsked)),
+        for (_, _, feed) in candidates {
+            let Some(answer) = feeds.get(&feed) else { continue };
+            match &answer.worth {
+                Err(no_price) => why = why.or(Some(*no_price)),
+                Ok(worth) => {
+                    let selected = Selected {
+                        usd: worth.usd,
+                        source: source_from_here(&feed),
+                        age_s: worth.age_s,
+                        spread: answer.spread,
+                    };
+                    let used: Vec<(Address, Feed)> = [&[(token, feed)], worth.via.as_slice()].concat();
+                    for (token, feed) in used {
+                        if let Some(answer) =
+                            self.answers.get_mut(&(at, token)).and_then(|feeds| feeds.get_mut(&feed))
+                        {
+                            answer.is_selected = true;
+                        }
+                    }
+                    return Ok(selected);
+                }
             }
         }
-        let seen_from_here = |source| match source {
-            PriceSource::ProtocolOracle => PriceSource::OtherCsuOracle,
-            source => source,
-        };
-        let others = feeds
-            .iter()
-            .filter(|(feed, answer)| !own.contains(feed) && answer.price.is_ok())
-            .map(|(feed, _)| (seen_from_here(feed.0), *feed));
-        let best = others.min();
-        if let Some((source, feed)) = best
-            && let Some(answer) = feeds.get_mut(&feed)
-            && let Ok(usd) = answer.price
-        {
-            return Ok(answer.used(usd, source));
-        }
         Err(why.unwrap_or(NoPrice::NotAsked))
+    }
+
+    /// Why no figure finds a price of a token at a block; `None` when one would.
+    pub fn why_not(&self, at: At, token: Address) -> Option<NoPrice> {
+        let feeds: Vec<_> = self.answers.get(&(at, token)).into_iter().flatten().collect();
+        if feeds.iter().any(|(_, answer)| answer.worth.is_ok()) {
+            return None;
+        }
+        let first = feeds.into_iter().min_by_key(|(feed, _)| (rank(feed.0), **feed));
+        Some(first.and_then(|(_, answer)| answer.worth.as_ref().err().copied()).unwrap_or(NoPrice::NotAsked))
+    }
+
+    /// The price of a token at the nearest block of the month that has one, by the rule seen from nowhere. It tells what
+    /// is worth looking for; nothing is valued with it.
+    pub fn nearby(&self, at: At, token: Address) -> Option<f64> {
+        let of_token = |((other, of), feeds): (&(At, Address), &BTreeMap<Feed, Answer>)| {
+            if *of != token || other.chain_id != at.chain_id {
+                return None;
+            }
+            let priced =
+                feeds.iter().filter_map(|(feed, answer)| Some((feed, answer.worth.as_ref().ok()?.usd)));
+            let (_, usd) = priced.min_by_key(|(feed, _)| (rank(seen_by_others(feed.0)), **feed))?;
+            Some((other.block.abs_diff(at.block), other.block, usd))
+        };
+        let found = self.answers.iter().filter_map(of_token);
+        found.min_by_key(|(distance, block, _)| (*distance, *block)).map(|(_, _, usd)| usd)
     }
 
     /// One sentence for every contradiction between two objects.
@@ -304,23 +430,31 @@ impl PriceBook {
     pub fn rows(&self) -> Vec<Price> {
         let mut rows = Vec::new();
         for ((at, token), feeds) in &self.answers {
-            for ((source, feed), answer) in feeds {
+            for ((source, asked), answer) in feeds {
+                let worth = answer.worth.as_ref();
+                let via = |worth: &Worth| {
+                    let steps: Vec<String> =
+                        worth.via.iter().map(|(_, (source, asked))| format!("{source}:{asked}")).collect();
+                    Some(steps.join(";")).filter(|steps| !steps.is_empty())
+                };
                 rows.push(Price {
                     chain_id: i64::try_from(at.chain_id).unwrap_or(i64::MAX),
                     token: item(*token),
                     block_number: i64::try_from(at.block).unwrap_or(i64::MAX),
                     source: *source,
-                    feed: item(*feed),
+                    feed: asked.to_string(),
                     chain: answer.chain.clone(),
                     date: answer.date,
-                    answer_raw: answer.raw.map(|raw| raw.to_string()),
+                    answer_raw: answer.raw.clone(),
                     answer_unit: answer.unit.map(|unit| unit.to_string()),
                     quote: answer.quote.to_string(),
-                    price_usd: answer.price.ok(),
+                    via: worth.ok().and_then(via),
+                    price_usd: worth.ok().map(|worth| worth.usd),
                     updated_at: answer.updated_at.map(Seconds),
                     age_s: answer.age(),
                     is_selected: answer.is_selected,
-                    status: answer.price.map_or_else(NoPrice::as_str, |_| "ok").to_owned(),
+                    status: worth.map_or_else(|why| why.as_str(), |_| "ok").to_owned(),
+                    flags: answer.flags(),
                     bronze_sha256: answer.sha256.clone(),
                 });
             }
@@ -329,144 +463,13 @@ impl PriceBook {
     }
 }
 
-impl Answer {
-    fn age(&self) -> Option<i64> {
-        self.updated_at.map(|updated_at| self.block_time - updated_at)
+/// A protocol's oracle is another CSU's to all but its own.
+fn seen_by_others(source: PriceSource) -> PriceSource {
+    match source {
+        PriceSource::ProtocolOracle => PriceSource::OtherCsuOracle,
+        source => source,
     }
-
-    fn used(&mut self, usd: f64, source: PriceSource) -> Selected {
-        self.is_selected = true;
-        Selected { usd, source, age_s: self.age() }
-    }
-}
-
-fn in_words(answer: &Answer) -> String {
-    match (answer.raw, answer.unit) {
-        (Some(raw), Some(unit)) => format!("{raw} / {unit} {}", answer.quote),
-        _ => NoPrice::CallFailed.as_str().to_owned(),
-    }
-}
-
-/// US dollars per whole token.
-fn price(answer: &PriceAnswer) -> Result<f64, NoPrice> {
-    let (Ok(raw), Ok(unit)) = (&answer.raw, &answer.unit) else { return Err(NoPrice::CallFailed) };
-    if answer.quote != Quote::Usd {
-        return Err(NoPrice::QuoteNotUsd);
-    }
-    if raw.is_zero() {
-        return Err(NoPrice::NotPositive);
-    }
-    ratio(*raw, *unit).filter(|usd| usd.is_finite() && *usd > 0.0).ok_or(NoPrice::NotPositive)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use protocols::Missing;
-
-    const TOKEN: Address = Address::repeat_byte(9);
-    const AT: At = At { chain_id: 1, block: 7 };
-
-    fn answer(feed: u8, raw: u64) -> PriceAnswer {
-        PriceAnswer {
-            token: TOKEN,
-            source: PriceSource::ProtocolOracle,
-            feed: Address::repeat_byte(feed),
-            raw: Ok(U256::from(raw)),
-            unit: Ok(U256::from(100_000_000)),
-            quote: Quote::Usd,
-            updated_at: Some(90),
-        }
-    }
-
-    fn failed(feed: u8) -> PriceAnswer {
-        let why = Missing::Reverted { key: "oracle".into(), data: Default::default() };
-        PriceAnswer { raw: Err(why), ..answer(feed, 1) }
-    }
-
-    fn add(book: &mut PriceBook, path: &str, answers: &[PriceAnswer]) -> OwnFeeds {
-        let block = Header { number: 7, hash: B256::ZERO, parent_hash: B256::ZERO, timestamp: 100 };
-        let date = "2024-12-01".parse().unwrap();
-        book.add(Origin { chain_id: 1, chain: "ethereum", date, block, path, sha256: path }, answers);
-        OwnFeeds::of(answers)
-    }
-
-    #[test]
-    fn the_own_oracle_comes_first_and_anothers_is_named_as_such() {
-        let mut book = PriceBook::default();
-        let one = add(&mut book, "one", &[answer(5, 200_000_000)]);
-        let two = add(&mut book, "two", &[failed(4)]);
-        let own = book.select(AT, TOKEN, &one).unwrap();
-        assert_eq!((own.usd, own.source, own.age_s), (2.0, PriceSource::ProtocolOracle, Some(10)));
-        let other = book.select(AT, TOKEN, &two).unwrap();
-        assert_eq!((other.usd, other.source), (2.0, PriceSource::OtherCsuOracle));
-        let rows = book.rows();
-        assert_eq!(rows.len(), 2);
-        assert_eq!((rows[0].status.as_str(), rows[0].is_selected), ("call_failed", false));
-        assert_eq!((rows[1].status.as_str(), rows[1].is_selected), ("ok", true));
-    }
-
-    #[test]
-    fn chainlink_comes_before_another_csus_oracle() {
-        let mut book = PriceBook::default();
-        let chainlink = PriceAnswer { source: PriceSource::Chainlink, ..answer(8, 300_000_000) };
-        add(&mut book, "one", &[answer(5, 200_000_000), chainlink]);
-        let other = book.select(AT, TOKEN, &OwnFeeds::default()).unwrap();
-        assert_eq!((other.usd, other.source), (3.0, PriceSource::Chainlink));
-    }
-
-    #[test]
-    fn nothing_is_worth_nothing_unless_it_is_excluded() {
-        let priced = Valuation::Priced(Selected { usd: 2.0, source: PriceSource::Chainlink, age_s: None });
-        let unpriced = Valuation::Unpriced(NoPrice::CallFailed);
-        assert_eq!((priced.usd(false, Some(3.0)), priced.usd(false, None)), (Some(6.0), None));
-        assert_eq!((unpriced.usd(true, None), unpriced.usd(false, Some(3.0))), (Some(0.0), None));
-        assert_eq!((Valuation::Excluded.usd(true, Some(0.0)), priced.flag()), (None, None));
-        assert_eq!(unpriced.flag().as_deref(), Some("no_price:call_failed"));
-    }
-
-    #[test]
-    fn what_is_no_price_says_why() {
-        let usd_per_eth = PriceAnswer { quote: Quote::Token(TOKEN), ..answer(1, 1) };
-        let no_unit = PriceAnswer { unit: Ok(U256::ZERO), ..answer(1, 1) };
-        for (answer, why) in [
-            (failed(1), NoPrice::CallFailed),
-            (answer(1, 0), NoPrice::NotPositive),
-            (no_unit, NoPrice::NotPositive),
-            (usd_per_eth, NoPrice::QuoteNotUsd),
-        ] {
-            let mut book = PriceBook::default();
-            let own = add(&mut book, "one", &[answer]);
-            assert_eq!(book.select(AT, TOKEN, &own), Err(why));
-            assert_eq!(book.rows()[0].status, why.as_str());
-            assert_eq!(book.rows()[0].price_usd, None);
-        }
-        assert_eq!(PriceBook::default().select(AT, TOKEN, &OwnFeeds::default()), Err(NoPrice::NotAsked));
-    }
-
-    #[test]
-    fn equal_answers_are_one_row_and_different_ones_an_error() {
-        let mut book = PriceBook::default();
-        let own = add(&mut book, "one", &[answer(5, 2)]);
-        add(&mut book, "two", &[answer(5, 2)]);
-        assert_eq!((book.rows().len(), book.conflicts().len()), (1, 0));
-        assert_eq!(book.rows()[0].bronze_sha256, "one");
-        add(&mut book, "three", &[failed(5)]);
-        assert_eq!(book.conflicts().len(), 1);
-        book.select(AT, TOKEN, &own).unwrap();
-        add(&mut book, "four", &[answer(5, 3)]);
-        assert_eq!(book.select(AT, TOKEN, &own), Err(NoPrice::Conflict));
-        assert_eq!((book.rows().len(), book.conflicts().len()), (1, 2));
-    }
-
-    #[test]
-    fn one_block_number_with_two_hashes_is_an_error() {
-        let mut book = PriceBook::default();
-        add(&mut book, "one", &[answer(5, 2)]);
-        let block = Header { number: 7, hash: B256::repeat_byte(1), parent_hash: B256::ZERO, timestamp: 100 };
-        let date = "2024-12-01".parse().unwrap();
-        book.add(Origin { chain_id: 1, chain: "ethereum", date, block, path: "two", sha256: "two" }, &[]);
-        let [conflict] = <[String; 1]>::try_from(book.conflicts().to_vec()).unwrap();
-        assert!(conflict.contains("in one") && conflict.contains("in two"), "{conflict}");
-    }
-}
+mod tests;

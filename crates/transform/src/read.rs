@@ -3,22 +3,29 @@
 //!
 //! An object with a [`Flaw`] gives nothing to silver; the flaw becomes the reason of its gap.
 
-use bytes::Bytes;
+mod prices;
+
+pub use prices::{PricesDay, fills};
+
+use crate::prices::OwnFeeds;
 use futures::{StreamExt, TryStreamExt, stream};
 use lake::bronze::{Audit, BronzeError, CsuOfDay, DayBlocks, DayOfChain, Header, LiquidationLogs, RawLog};
-use lake::bronze::{CallRecord, ReadsAtBlock, Record, TvlSnapshot};
+use lake::bronze::{CallRecord, Fill, LARGEST, ReadsAtBlock, Record, TvlSnapshot};
 use lake::day::{Day, Zone};
 use lake::digest::sha256_hex;
 use lake::ledger::LedgerEntry;
 use lake::path::{
-    BronzeKey, audits_prefix, blocks_prefix, bronze_prefix, ledger_entry, ledger_key, ledger_prefix,
+    BronzeKey, audits_prefix, blocks_prefix, bronze_prefix, fills_prefix, ledger_entry, ledger_key,
+    ledger_prefix, prices_prefix,
 };
 use lake::registry::{Csu, Registry};
 use lake::status::Dataset;
-use lake::store::{Lake, StoreError};
+use lake::store::{Got, Lake, StoreError};
 use object_store::path::Path;
+use protocols::oracle::chainlink::{self, FeedReading};
+use protocols::oracle::defillama;
 use protocols::token::printable;
-use protocols::{BlockPace, DiscoveryError, LogReading, PriceAnswer, Snapshot, TokenAnswer};
+use protocols::{Answers, BlockPace, DiscoveryError, LogReading, PriceAnswer, Snapshot, TokenAnswer};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -158,8 +165,18 @@ pub struct EventBlock {
     pub block: Header,
     /// Oracle answers at it.
     pub prices: Vec<PriceAnswer>,
+    /// Chainlink feeds that were asked for its tokens.
+    pub feeds: Vec<FeedReading>,
     /// Tokens at it.
     pub tokens: Vec<TokenAnswer>,
+}
+
+impl EventBlock {
+    /// Everyone whom the CSU asked at this block.
+    pub fn own_feeds(&self) -> OwnFeeds {
+        let of_feeds = self.feeds.iter().flat_map(|reading| &reading.prices);
+        OwnFeeds::of(self.prices.iter().chain(of_feeds))
+    }
 }
 
 /// Decoded liquidation logs of a day.
@@ -191,6 +208,10 @@ pub struct Listed {
     pub objects: BTreeSet<(NameAndDay, Dataset)>,
     /// Chain-days with an audit.
     pub audits: BTreeSet<NameAndDay>,
+    /// Chain-days with a price book.
+    pub prices: BTreeSet<NameAndDay>,
+    /// Off-chain services and days with a fill.
+    pub fills: BTreeSet<NameAndDay>,
     /// CSU-days with a ledger entry.
     pub ledger: BTreeSet<(NameAndDay, Dataset)>,
 }
@@ -206,6 +227,10 @@ pub struct Month {
     pub logs: BTreeMap<NameAndDay, Object<LogsDay>>,
     /// Audits, by chain and day; read by [`audits`].
     pub audits: BTreeMap<NameAndDay, Object<Audit>>,
+    /// Price books, by chain and day.
+    pub prices: BTreeMap<NameAndDay, Object<PricesDay>>,
+    /// Off-chain prices, by service and day; read by [`fills`].
+    pub fills: BTreeMap<NameAndDay, Object<Fill>>,
 }
 
 impl Month {
@@ -219,7 +244,8 @@ impl Month {
                 .map(|object| (object.path.as_str(), (object.sha256.as_str(), object.content.as_ref().err())))
         }
         let data = entries(&self.blocks).chain(entries(&self.snapshots)).chain(entries(&self.logs));
-        data.chain(entries(&self.audits)).collect()
+        let prices = entries(&self.prices).chain(entries(&self.fills));
+        data.chain(prices).chain(entries(&self.audits)).collect()
     }
 }
 
@@ -238,8 +264,11 @@ pub struct Expected<'a> {
 /// [`StoreError`] when the lake cannot be listed.
 pub async fn list(lake: &Lake, registry: &Registry) -> Result<BTreeMap<String, Listed>, StoreError> {
     let chains: BTreeSet<&str> = registry.csus().map(|csu| csu.chain.as_str()).collect();
-    let mut prefixes: Vec<Path> =
-        chains.into_iter().flat_map(|chain| [blocks_prefix(chain), audits_prefix(chain)]).collect();
+    let mut prefixes: Vec<Path> = chains
+        .into_iter()
+        .flat_map(|chain| [blocks_prefix(chain), audits_prefix(chain), prices_prefix(chain)])
+        .collect();
+    prefixes.push(fills_prefix(defillama::SERVICE));
     for csu in registry.csus() {
         for &dataset in Dataset::ALL {
             prefixes.push(bronze_prefix(dataset, &csu.id));
@@ -266,7 +295,12 @@ pub async fn list(lake: &Lake, registry: &Registry) -> Result<BTreeMap<String, L
             Some(BronzeKey::Audit { chain, date }) => {
                 months.entry(date.month()).or_default().audits.insert((chain, date));
             }
-            Some(BronzeKey::Prices { .. } | BronzeKey::Fill { .. }) => {}
+            Some(BronzeKey::Prices { chain, date }) => {
+                months.entry(date.month()).or_default().prices.insert((chain, date));
+            }
+            Some(BronzeKey::Fill { source, date }) => {
+                months.entry(date.month()).or_default().fills.insert((source, date));
+            }
             None => match ledger_key(&path) {
                 Some((dataset, csu, date)) => {
                     months.entry(date.month()).or_default().ledger.insert(((csu, date), dataset));
@@ -280,7 +314,7 @@ pub async fn list(lake: &Lake, registry: &Registry) -> Result<BTreeMap<String, L
     Ok(months)
 }
 
-/// Reads and decodes the objects of one month, in the current rayon pool: all but the audits.
+/// Reads and decodes the objects of one month, in the current rayon pool: all but the audits and fills.
 ///
 /// # Errors
 /// [`StoreError`] when the lake cannot be read. What is wrong with an object is told in the object.
@@ -306,6 +340,26 @@ pub async fn month(
                 .collect()
         });
         month.blocks.extend(decoded);
+    }
+
+    let keys: Vec<&NameAndDay> = listed.prices.iter().collect();
+    for chunk in keys.chunks(CHUNK) {
+        let path = |(chain, date): &NameAndDay| BronzeKey::Prices { chain: chain.clone(), date: *date };
+        let read = fetch(lake, chunk.iter().map(|key| path(key).path()).collect()).await?;
+        let blocks = &month.blocks;
+        let decoded: Vec<_> = pool.install(|| {
+            chunk
+                .par_iter()
+                .zip(read)
+                .filter_map(|(key, (path, bytes))| {
+                    let bytes = bytes?;
+                    let content =
+                        object(path, &bytes, |bytes| prices::price_book(expected, key, blocks, bytes));
+                    Some(((*key).clone(), content))
+                })
+                .collect()
+        });
+        month.prices.extend(decoded);
     }
 
     enum Decoded {
@@ -397,11 +451,46 @@ pub async fn ledger(
         .collect())
 }
 
+/// Digests of the objects that [`month`] reads and, if asked for, of the audits and fills: by path, without decoding.
+///
+/// # Errors
+/// [`StoreError`] when the lake cannot be read.
+pub async fn digests(
+    lake: &Lake,
+    listed: &Listed,
+    with_audits_and_fills: bool,
+) -> Result<BTreeMap<String, String>, StoreError> {
+    let of_chain =
+        |kind: fn(String, Day) -> BronzeKey| move |(name, date): &NameAndDay| kind(name.clone(), *date);
+    let blocks = listed.blocks.iter().map(of_chain(|chain, date| BronzeKey::Blocks { chain, date }));
+    let prices = listed.prices.iter().map(of_chain(|chain, date| BronzeKey::Prices { chain, date }));
+    let objects = listed.objects.iter().map(|((csu, date), dataset)| BronzeKey::of(*dataset, csu, *date));
+    let mut keys: Vec<BronzeKey> = blocks.chain(prices).chain(objects).collect();
+    if with_audits_and_fills {
+        keys.extend(listed.audits.iter().map(of_chain(|chain, date| BronzeKey::Audit { chain, date })));
+        keys.extend(listed.fills.iter().map(of_chain(|source, date| BronzeKey::Fill { source, date })));
+    }
+    let digests: Vec<Option<(String, String)>> = stream::iter(keys)
+        .map(|key| async move {
+            let path = key.path();
+            let sha256 = match lake.get_at_most(&path, LARGEST).await? {
+                None => return Ok(None),
+                Some(Got::Whole(bytes)) => sha256_hex(&bytes),
+                Some(Got::TooLarge { sha256, .. }) => sha256,
+            };
+            Ok(Some((path.to_string(), sha256)))
+        })
+        .buffered(REQUESTS)
+        .try_collect()
+        .await?;
+    Ok(digests.into_iter().flatten().collect())
+}
+
 /// Objects in the order of their paths, several at a time.
-async fn fetch(lake: &Lake, paths: Vec<Path>) -> Result<Vec<(Path, Option<Bytes>)>, StoreError> {
+async fn fetch(lake: &Lake, paths: Vec<Path>) -> Result<Vec<(Path, Option<Got>)>, StoreError> {
     stream::iter(paths)
         .map(|path| async move {
-            let bytes = lake.get(&path).await?;
+            let bytes = lake.get_at_most(&path, LARGEST).await?;
             Ok((path, bytes))
         })
         .buffered(REQUESTS)
@@ -409,8 +498,15 @@ async fn fetch(lake: &Lake, paths: Vec<Path>) -> Result<Vec<(Path, Option<Bytes>
         .await
 }
 
-fn object<T>(path: Path, bytes: &[u8], decode: impl FnOnce(&[u8]) -> Result<T, Flaw>) -> Object<T> {
-    Object { path: path.to_string(), sha256: sha256_hex(bytes), content: decode(bytes) }
+fn object<T>(path: Path, got: &Got, decode: impl FnOnce(&[u8]) -> Result<T, Flaw>) -> Object<T> {
+    let path = path.to_string();
+    match got {
+        Got::Whole(bytes) => Object { path, sha256: sha256_hex(bytes), content: decode(bytes) },
+        Got::TooLarge { size, sha256 } => {
+            let content = Err(BronzeError::TooLarge { size: *size }.into());
+            Object { path, sha256: sha256.clone(), content }
+        }
+    }
 }
 
 fn same<T: PartialEq + ToString>(what: &'static str, found: &T, expected: &T) -> Result<(), Flaw> {
@@ -567,7 +663,9 @@ impl OfCsu<'_> {
         let family = self.family()?;
         let event = |reads: &ReadsAtBlock| {
             let (prices, tokens) = family.read_event_prices(self.csu, reads);
-            (reads.block.number, EventBlock { block: reads.block, prices, tokens })
+            let feeds = self.expected.registry.feeds(&self.csu.chain);
+            let feeds = chainlink::readings(feeds, &Answers::new(&reads.calls));
+            (reads.block.number, EventBlock { block: reads.block, prices, feeds, tokens })
         };
         Ok(LogsDay {
             has_blocks: record.blocks.is_some(),

@@ -1,6 +1,8 @@
 //! The outcome of a run in words, for a terminal or a log file.
 
 use crate::build::{Gap, Summary};
+use crate::missing::Wanted;
+use comfy_table::{Cell, CellAlignment, Table, presets};
 use std::fmt::{self, Write};
 
 /// Gaps and objects that are named; the rest is counted.
@@ -27,6 +29,20 @@ pub fn text(summary: &Summary) -> Result<String, fmt::Error> {
     }
     section(&mut text, "contradictions", &summary.contradictions, |out, words| write!(out, "{words}"))?;
 
+    if summary.missing_prices > 0 {
+        writeln!(text, "prices: {} are missing", summary.missing_prices)?;
+        writeln!(
+            text,
+            "hint: transform missing-prices lists them, extract fill-prices asks an off-chain service"
+        )?;
+    }
+
+    for month in &summary.months {
+        match summary.built.get(month) {
+            Some(reasons) => writeln!(text, "{month}: built: {}", reasons.join("; "))?,
+            None => writeln!(text, "{month}: left as it is, nothing changed")?,
+        }
+    }
     let tasks: usize = summary.statuses.values().sum();
     let by_status: Vec<_> =
         summary.statuses.iter().map(|(status, count)| format!("{count} {status}")).collect();
@@ -41,6 +57,42 @@ pub fn text(summary: &Summary) -> Result<String, fmt::Error> {
         writeln!(text, "  {table:<12} {rows:>9} rows")?;
     }
     Ok(text)
+}
+
+/// The prices that are missing, as a table.
+pub fn missing_prices(wanted: &[Wanted]) -> String {
+    if wanted.is_empty() {
+        return "no price is missing\n".to_owned();
+    }
+    let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
+    let amount = |amount: Option<f64>| amount.map_or("-".to_owned(), |amount| format!("{amount:.2}"));
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_header([
+        "chain",
+        "token",
+        "symbol",
+        "about USD",
+        "CSU-days",
+        "blocks",
+        "tokens at most",
+        "days",
+        "why",
+    ]);
+    for one in wanted {
+        let why: Vec<String> = one.why.iter().map(|(why, blocks)| format!("{why} {blocks}")).collect();
+        table.add_row([
+            Cell::new(&one.chain),
+            Cell::new(&one.token),
+            Cell::new(one.symbol.as_deref().unwrap_or("-")),
+            right(amount(one.about_usd)),
+            right(one.csu_days.to_string()),
+            right(one.blocks.to_string()),
+            right(amount(one.tokens)),
+            Cell::new(format!("{} to {}", one.days.0, one.days.1)),
+            Cell::new(why.join(", ")),
+        ]);
+    }
+    format!("{table}\n")
 }
 
 fn section<T>(

@@ -76,7 +76,7 @@ impl OfSnapshot<'_> {
         if facts.is_none() {
             flags.push("unlisted_token".into());
         }
-        flags.extend(valuation.flag());
+        flags.extend(valuation.flags());
         match decimals {
             None => flags.push("no_decimals".into()),
             Some(decimals) if tokens.has_changed(&self.chain.name, figures.token, decimals) => {

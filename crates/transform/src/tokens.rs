@@ -10,6 +10,7 @@ use lake::registry::{Pricing, Registry};
 use lake::schema::silver::TokenRow;
 use protocols::TokenAnswer;
 use protocols::token::item;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Tokens by chain and address.
@@ -26,41 +27,89 @@ struct Seen {
     changed: Option<(u8, Day)>,
 }
 
+/// What a month says of one token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sighting {
+    /// Chain.
+    pub chain: String,
+    /// Token.
+    pub token: Address,
+    /// First symbol that was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub symbol: Option<String>,
+    /// Every number of decimals that was given, with the first day it was, in that order: one, if all is well.
+    pub decimals: Vec<(u8, Day)>,
+}
+
+/// What a month says of its tokens, in order of chain and token.
+pub fn of_month(registry: &Registry, month: &Month) -> Vec<Sighting> {
+    let mut answers: Vec<(Day, &str, u64, &TokenAnswer)> = Vec::new();
+    for ((csu, date), object) in &month.snapshots {
+        let Some(day) = object.sound() else { continue };
+        let Ok(snapshot) = &day.snapshot else { continue };
+        answers.extend(snapshot.tokens.iter().map(|token| (*date, csu.as_str(), day.block.number, token)));
+    }
+    for ((csu, date), object) in &month.logs {
+        for (number, event) in object.sound().into_iter().flat_map(|day| &day.events) {
+            answers.extend(event.tokens.iter().map(|token| (*date, csu.as_str(), *number, token)));
+        }
+    }
+    answers.sort_by_key(|(date, csu, block, token)| (*date, *csu, *block, token.token));
+    let mut seen: BTreeMap<(&str, Address), Sighting> = BTreeMap::new();
+    for (date, csu, _, answer) in answers {
+        let Some(csu) = registry.csu(csu) else { continue };
+        let sighting = seen.entry((&csu.chain, answer.token)).or_insert_with(|| Sighting {
+            chain: csu.chain.clone(),
+            token: answer.token,
+            symbol: None,
+            decimals: Vec::new(),
+        });
+        if sighting.symbol.is_none() {
+            sighting.symbol.clone_from(&answer.symbol);
+        }
+        if let Some(decimals) = answer.decimals
+            && !sighting.decimals.iter().any(|(known, _)| *known == decimals)
+        {
+            sighting.decimals.push((decimals, date));
+        }
+    }
+    seen.into_values().collect()
+}
+
 impl TokenBook {
     /// Adds the tokens of a month. Months must come in order.
-    pub fn see_month(&mut self, registry: &Registry, month: &Month) {
-        let mut sightings: Vec<(Day, &str, u64, &TokenAnswer)> = Vec::new();
-        for ((csu, date), object) in &month.snapshots {
-            let Some(day) = object.sound() else { continue };
-            let Ok(snapshot) = &day.snapshot else { continue };
-            sightings
-                .extend(snapshot.tokens.iter().map(|token| (*date, csu.as_str(), day.block.number, token)));
-        }
-        for ((csu, date), object) in &month.logs {
-            for (number, event) in object.sound().into_iter().flat_map(|day| &day.events) {
-                sightings.extend(event.tokens.iter().map(|token| (*date, csu.as_str(), *number, token)));
+    pub fn see(&mut self, sightings: &[Sighting]) {
+        for sighting in sightings {
+            let seen = self.tokens.entry((sighting.chain.clone(), sighting.token)).or_default();
+            if seen.symbol.is_none() {
+                seen.symbol.clone_from(&sighting.symbol);
             }
-        }
-        sightings.sort_by_key(|(date, csu, block, token)| (*date, *csu, *block, token.token));
-        for (date, csu, _, token) in sightings {
-            if let Some(csu) = registry.csu(csu) {
-                self.see(&csu.chain, date, token);
+            for (decimals, date) in &sighting.decimals {
+                match seen.decimals {
+                    None => seen.decimals = Some((*decimals, *date)),
+                    Some((first, _)) if *decimals != first && seen.changed.is_none() => {
+                        seen.changed = Some((*decimals, *date));
+                    }
+                    Some(_) => {}
+                }
             }
         }
     }
 
-    fn see(&mut self, chain: &str, date: Day, answer: &TokenAnswer) {
-        let seen = self.tokens.entry((chain.to_owned(), answer.token)).or_default();
-        if seen.symbol.is_none() {
-            seen.symbol.clone_from(&answer.symbol);
-        }
-        match (answer.decimals, seen.decimals) {
-            (Some(decimals), None) => seen.decimals = Some((decimals, date)),
-            (Some(decimals), Some((first, _))) if decimals != first && seen.changed.is_none() => {
-                seen.changed = Some((decimals, date));
-            }
-            _ => {}
-        }
+    /// The tokens of a month that have other decimals than when they were first seen, once the month was added: the one
+    /// thing in which a month's rows depend on the months before it.
+    pub fn changed_in(&self, sightings: &[Sighting]) -> Vec<(String, String)> {
+        let changed = |sighting: &Sighting| {
+            let changed = sighting
+                .decimals
+                .iter()
+                .filter(|(decimals, _)| self.has_changed(&sighting.chain, sighting.token, *decimals));
+            let changed: Vec<String> = changed.map(|(decimals, _)| decimals.to_string()).collect();
+            (!changed.is_empty())
+                .then(|| (format!("{} {}", sighting.chain, item(sighting.token)), changed.join(" ")))
+        };
+        sightings.iter().filter_map(changed).collect()
     }
 
     /// Whether the token had other decimals when it was first seen.
@@ -110,21 +159,26 @@ mod tests {
     #[test]
     fn the_first_decimals_stay_and_the_change_is_told() {
         let token = Address::repeat_byte(1);
-        let answer = |decimals, symbol: Option<&str>| TokenAnswer {
+        let sighting = |chain: &str, symbol: Option<&str>, decimals: &[(u8, &str)]| Sighting {
+            chain: chain.into(),
             token,
             symbol: symbol.map(str::to_owned),
-            decimals,
+            decimals: decimals.iter().map(|(decimals, day)| (*decimals, day.parse().unwrap())).collect(),
         };
         let mut book = TokenBook::default();
-        let day = |text: &str| text.parse::<Day>().unwrap();
-        book.see("ethereum", day("2024-12-01"), &answer(None, None));
-        book.see("ethereum", day("2024-12-02"), &answer(Some(6), Some("USDC")));
-        book.see("ethereum", day("2024-12-03"), &answer(Some(6), Some("USDC.e")));
-        assert!(book.conflicts().is_empty());
-        book.see("ethereum", day("2024-12-04"), &answer(Some(18), None));
-        book.see("base", day("2024-12-04"), &answer(Some(18), None));
+        book.see(&[sighting("ethereum", None, &[])]);
+        let december = [sighting("ethereum", Some("USDC"), &[(6, "2024-12-02")])];
+        book.see(&december);
+        book.see(&[sighting("ethereum", Some("USDC.e"), &[(6, "2025-01-03")])]);
+        assert!(book.conflicts().is_empty() && book.changed_in(&december).is_empty());
+        let last = [
+            sighting("base", None, &[(18, "2025-02-04")]),
+            sighting("ethereum", None, &[(18, "2025-02-04"), (6, "2025-02-05")]),
+        ];
+        book.see(&last);
+        assert_eq!(book.changed_in(&last), [(format!("ethereum {}", item(token)), "18".to_owned())]);
         let [conflict] = <[String; 1]>::try_from(book.conflicts()).unwrap();
-        assert!(conflict.contains("6 decimals on 2024-12-02 and 18 on 2024-12-04"), "{conflict}");
+        assert!(conflict.contains("6 decimals on 2024-12-02 and 18 on 2025-02-04"), "{conflict}");
         assert!(book.has_changed("ethereum", token, 18) && !book.has_changed("ethereum", token, 6));
         assert!(!book.has_changed("base", token, 18));
     }

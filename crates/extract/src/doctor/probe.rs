@@ -6,20 +6,18 @@ use super::{
 use crate::reads::MEMBERS_PER_BATCH;
 use crate::rpc::classify::Verdict;
 use crate::rpc::endpoint::Refusal;
+use crate::rpc::log_query::NOBODY;
 use crate::rpc::pool::{bad_answer, read_as};
 use crate::rpc::providers::EndpointConfig;
 use crate::rpc::tally::Purpose;
 use alloy_primitives::U64;
 use jiff::Timestamp;
+use lake::Bytes;
 use lake::bronze::RawLog;
-use lake::{Address, Bytes};
 use protocols::multicall;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-
-/// An address without code and without logs on any chain: nobody has its key.
-const NOBODY: Address = alloy_primitives::address!("0x6c656e646c616b65206d61646520746869732075");
 
 /// Code that returns 42 as a word, be it called or run as init code: PUSH1 42, PUSH1 0, MSTORE, PUSH1 32, PUSH1 0, RETURN.
 const RETURNS_42: [u8; 10] = alloy_primitives::hex!("602a60005260206000f3");
@@ -473,7 +471,7 @@ impl Patient<'_> {
         if let Some(most) = probe.batch.most.and_then(|most| usize::try_from(most).ok()) {
             if probe.batch.is_limit {
                 self.endpoint.measured_members(Some(most.max(1)));
-            } else if self.endpoint.most_members() <= most {
+            } else if self.endpoint.most_members("eth_chainId") <= most {
                 self.endpoint.measured_members(None);
             }
         }

@@ -6,7 +6,7 @@ use crate::rpc::classify::Verdict;
 use crate::rpc::endpoint::Refusal;
 use crate::rpc::providers::EndpointConfig;
 use crate::rpc::recording::RecordingError;
-use comfy_table::{Cell, Table, presets};
+use comfy_table::{Cell, ContentArrangement, Table, presets};
 use lake::day::Day;
 use lake::store::Promises;
 use serde::Serialize;
@@ -163,16 +163,16 @@ fn of_refusal(refusal: &Refusal, config: &EndpointConfig) -> Finding {
         }
         Verdict::Drop => {
             format!(
-                "is the key of {purse} right, and does its plan have {}? else take the row out",
+                "is the key of {purse} right, and does its plan include {}? else take its row out of the providers file",
                 config.chain
             )
         }
         Verdict::Park { .. } | Verdict::MonthSpent => format!("wait, or set a key besides that of {purse}"),
         Verdict::TooFast { .. } => "lower `requests_per_second` in the providers file".to_owned(),
         Verdict::Again => {
-            "is its service up, and `url` in the providers file right? else take the row out".to_owned()
+            "is it up, and is `url` in the providers file right? else take its row out".to_owned()
         }
-        _ => "it is not asked in a run; take the row out if it stays so".to_owned(),
+        _ => "runs do not ask it; take its row out of the providers file if it stays so".to_owned(),
     };
     finding(&refusal.text, hint)
 }
@@ -183,7 +183,7 @@ fn of_probe(probe: &Probe, patient: &Patient<'_>, first_day: Option<Day>) -> Vec
     if let Some(head) = probe.head.filter(|head| head.behind > chain.finality_blocks) {
         findings.push(finding(
             format!("is {} blocks behind", with_separators(head.behind)),
-            "days that have just ended come late from it",
+            "it gives the last days later than others",
         ));
     }
     if probe.finalized_tag == Some(false) {
@@ -194,15 +194,21 @@ fn of_probe(probe: &Probe, patient: &Patient<'_>, first_day: Option<Day>) -> Vec
     }
     findings.extend(of_depths("state", "snapshots", &probe.state, first_day));
     findings.extend(of_depths("logs", "scans", &probe.logs, first_day));
-    findings.extend(of_window(&probe.log_window, config.log_window));
+    if is_usable(probe, first_day) {
+        findings.extend(of_window(&probe.log_window, config.log_window));
+    }
+    // What is to be done on days before Multicall3 was deployed on the chain.
+    let instead = match probe.deployless {
+        Answer::Right => "before Multicall3 was deployed, its snapshots bring it along as init code",
+        _ => "before Multicall3 was deployed, its snapshots take JSON-RPC batches, or a request a call",
+    };
     match &probe.overrides {
-        Answer::Wrong(why) => findings.push(finding(
-            format!("takes state overrides and passes them over: {why}"),
-            "where Multicall3 is missing, init code or single calls are used",
-        )),
+        Answer::Wrong(why) => {
+            findings.push(finding(format!("takes state overrides and passes them over: {why}"), instead))
+        }
         Answer::Refused(why) if probe.deployless != Answer::Right => findings.push(finding(
             format!("lends no code to a call, neither by override nor as init code: {why}"),
-            "where Multicall3 is missing, snapshots take a request a call, or JSON-RPC batches",
+            instead,
         )),
         _ => {}
     }
@@ -226,7 +232,7 @@ fn of_depths(what: &str, used_by: &str, seen: &[AtDepth], first_day: Option<Day>
                 at.depth,
                 words(at)
             ),
-            "runs check for this; better take it out where another endpoint of the chain is to be had",
+            "runs notice this and ask others; where the chain has another endpoint, take its row out of the providers file",
         ));
     }
     match seen.first() {
@@ -307,16 +313,24 @@ impl Report {
             let seen = || self.endpoints.iter().filter_map(|one| one.probe.as_ref());
             let mut depths = seen().flat_map(|probe| probe.state.iter().chain(&probe.logs));
             if depths.any(|at| at.held == Held::Unproven) {
-                let _ =
-                    writeln!(text, "?: it answered, and nothing shows whether it holds what was asked for");
+                let _ = writeln!(
+                    text,
+                    "?  it answered, but nothing in that block shows whether the answer is true"
+                );
             }
             if seen().any(|probe| [&probe.log_window, &probe.batch].iter().any(|found| is_open(found))) {
-                let _ = writeln!(text, "+: more was not tried, or not to be tried there");
+                let _ = writeln!(text, "+  so much was taken; more was not tried");
             }
+            let usable = self.endpoints.iter().filter(|one| one.usable).count();
+            let _ = writeln!(
+                text,
+                "{usable} of {} can be used\n",
+                with_noun(self.endpoints.len() as u64, "endpoint")
+            );
         }
         for one in self.endpoints.iter() {
             for finding in &one.findings {
-                let verb = if one.usable { "" } else { " (not usable)" };
+                let verb = if one.usable { "" } else { " (cannot be used)" };
                 let _ = writeln!(text, "{}{verb}: {}\n  {}", one.label, finding.what, finding.hint);
             }
         }
@@ -331,8 +345,8 @@ impl Report {
             Some(lake) if lake.promises.are_kept() => {
                 let _ = writeln!(
                     text,
-                    "the lake at {} creates an object once, gives it to one of many who create it at once, and lists it \
-                     at once; what was learned is in its state/endpoints",
+                    "the lake at {}: of many who write an object at once one does, and all see it; what was found is in its \
+                     state/endpoints, and runs begin with it",
                     lake.location
                 );
             }
@@ -346,7 +360,10 @@ impl Report {
                 }
             }
             None => {
-                let _ = writeln!(text, "nothing was kept: name the lake with --lake, or a run with --run");
+                let _ = writeln!(
+                    text,
+                    "nothing was kept for later runs: name a lake with --lake, or a run with --run"
+                );
             }
         }
         text
@@ -354,18 +371,19 @@ impl Report {
 
     fn table(&self) -> Table {
         let mut table = Table::new();
+        table.set_content_arrangement(ContentArrangement::Dynamic);
         table.load_style(presets::UTF8_FULL_CONDENSED).set_header([
             "chain",
             "endpoint",
-            "serves it",
-            "head",
-            "state of",
-            "logs of",
-            "log window",
-            "override",
-            "deployless",
-            "batch",
-            "requests",
+            "chain id",
+            "newest block",
+            "state back to",
+            "logs back to",
+            "blocks a log query",
+            "state override",
+            "init code",
+            "calls a batch",
+            "asked",
             "units",
         ]);
         for one in &self.endpoints {
@@ -374,8 +392,8 @@ impl Report {
                 None => unasked(),
                 Some(probe) => vec![
                     Cell::new(match (probe.chain_id, probe.head) {
-                        (_, Some(_)) => "yes".to_owned(),
-                        (Some(id), None) => format!("no: {id}"),
+                        (_, Some(_)) => "right".to_owned(),
+                        (Some(id), None) => format!("{id}"),
                         (None, None) => "no answer".to_owned(),
                     }),
                     right(probe.head.map_or("-".to_owned(), |head| match head.behind {
@@ -393,7 +411,11 @@ impl Report {
             let mut row = vec![Cell::new(&one.chain), Cell::new(&one.label)];
             row.extend(found);
             row.push(right(with_separators(one.requests)));
-            row.push(right(format!("{} {}", with_separators(one.units), one.unit).trim_end()));
+            // Where requests are what is counted, they stand there already.
+            row.push(right(match one.unit.as_str() {
+                "" | "requests" => String::new(),
+                unit => format!("{} {unit}", with_separators(one.units)),
+            }));
             table.add_row(row);
         }
         table
@@ -405,15 +427,21 @@ fn since(seen: &[AtDepth]) -> String {
     let unbroken = || seen.iter().take_while(|at| at.held.may_be());
     let shown = unbroken().filter(|at| at.held == Held::Shown).last();
     let maybe = unbroken().last().filter(|at| at.held == Held::Unproven);
-    let words =
-        |at: &AtDepth| if at.depth == BLOCK_ONE { at.depth.clone() } else { format!("last {}", at.depth) };
-    let words = |at: &AtDepth| if at.depth.contains('-') { format!("since {}", at.depth) } else { words(at) };
+    let words = |at: &AtDepth| {
+        let is_a_place = at.depth == BLOCK_ONE || at.depth.contains('-');
+        if is_a_place { at.depth.clone() } else { format!("{} ago", at.depth) }
+    };
     match (shown, maybe) {
         (Some(shown), Some(maybe)) => format!("{}, {}?", words(shown), words(maybe)),
         (Some(shown), None) => words(shown),
         (None, Some(maybe)) => format!("{}?", words(maybe)),
         (None, None) => "-".to_owned(),
     }
+}
+
+/// So many of something, in words.
+pub fn with_noun(count: u64, noun: &str) -> String {
+    format!("{} {noun}{}", with_separators(count), if count == 1 { "" } else { "s" })
 }
 
 fn is_open(found: &Measured) -> bool {
@@ -431,7 +459,7 @@ fn measured(found: &Measured) -> String {
 fn answer(answer: &Answer) -> &'static str {
     match answer {
         Answer::Right => "yes",
-        Answer::Wrong(_) => "passed over",
+        Answer::Wrong(_) => "ignored",
         Answer::Refused(_) => "no",
         Answer::Unknown(_) => "-",
     }

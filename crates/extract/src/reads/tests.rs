@@ -422,7 +422,7 @@ async fn the_pool_itself_sends_json_batches_in_parts_as_large_as_the_endpoint_ta
         let records = reader.read(Purpose::Snapshot, calls.clone(), BEFORE).await.unwrap();
         assert_eq!(records, truth(&calls));
         assert_eq!(reader.labels(), BTreeSet::from(["e0".to_owned()]));
-        let members = pool.endpoints[0].most_members();
+        let members = pool.endpoints[0].most_members("eth_call");
         assert!((5..=8).contains(&members), "{members}");
     }
 }

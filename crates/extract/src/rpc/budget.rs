@@ -25,10 +25,19 @@ use tokio::time::Instant;
 pub const QUOTA_SHARE: f64 = 0.9;
 /// Share of the allowed rate that is used where whole requests do not fill it exactly.
 const RATE_SHARE: f64 = 0.96;
-/// Late wake-ups that the bucket makes good.
+/// Share of a second's units that one JSON-RPC batch may take.
+const BATCH_SHARE: f64 = 0.5;
+/// Late wake-ups that the bucket makes good, where the operator's holds more than one request.
 const SLACK_SECONDS: f64 = 0.002;
 /// Share of a month that is written down ahead of its being spent, so that a killed run forgets nothing.
 const AHEAD_SHARE: f64 = 0.001;
+/// What is left of the pace after the operator said that the key is too fast, again and again down to [`SLOWEST`].
+const SLOWER: f64 = 0.7;
+const SLOWEST: f64 = 0.1;
+/// By how much it grows back in every minute without such a word.
+const FASTER: f64 = 1.05;
+/// Such words within so short a time are one: they are about requests that were under way together.
+const ONE_WORD: Duration = Duration::from_secs(1);
 /// The limiter counts thousandths of a unit, so that half a request a second can be said.
 const THOUSANDTHS: f64 = 1_000.0;
 
@@ -53,6 +62,9 @@ pub struct Tariff {
     pub cost: BTreeMap<String, u32>,
     /// Units of every other method.
     pub other: u32,
+    /// Units of a JSON-RPC batch, beside those of its members.
+    #[serde(default)]
+    pub batch: u32,
     /// Where this is stated.
     pub source: String,
 }
@@ -68,6 +80,7 @@ impl Tariff {
             units_per_day: None,
             cost: BTreeMap::new(),
             other: 1,
+            batch: 0,
             source: String::new(),
         }
     }
@@ -105,7 +118,7 @@ impl Tariff {
     }
 
     fn dearest(&self) -> u32 {
-        self.cost.values().copied().chain([self.other, 1]).max().unwrap_or(1)
+        self.cost.values().copied().chain([self.other, self.batch, 1]).max().unwrap_or(1)
     }
 
     /// Units a second at which requests are sent: as many whole requests of the dearest kind as the rate holds, so that no
@@ -114,6 +127,16 @@ impl Tariff {
         let dearest = f64::from(self.dearest());
         let whole = (self.units_per_second / dearest).floor() * dearest;
         whole.max(self.units_per_second * RATE_SHARE) * 0.9999
+    }
+
+    /// Requests of the method in one JSON-RPC batch that the operator lets in at once beside what else is under way: a batch
+    /// of more than a second's units would be refused for ever.
+    pub fn most_members(&self, method: &str) -> usize {
+        let room = self.units_per_second * BATCH_SHARE - f64::from(self.batch);
+        match self.cost(method) {
+            0 => usize::MAX,
+            cost => ((room / f64::from(cost)) as usize).max(1),
+        }
     }
 
     /// Seconds of the pace that one request takes: what units of different operators are compared by.
@@ -161,8 +184,27 @@ pub struct Purse {
     held_until: Mutex<Option<Instant>>,
     is_closed: AtomicBool,
     under_way: Arc<AtomicUsize>,
+    eagerness: Mutex<Eagerness>,
+    /// What stands in the book, and what was spent since.
     account: Mutex<Account>,
+    /// What stands in the other books of the key, as far as it counts here.
+    others: Mutex<Account>,
     book: tokio::sync::Mutex<Book>,
+}
+
+/// The share of the pace that is used: all of it, until the operator objects.
+#[derive(Debug, Clone, Copy)]
+struct Eagerness {
+    share: f64,
+    told_off: Option<Instant>,
+}
+
+impl Eagerness {
+    /// The share now, grown back since the operator last objected.
+    fn now(self) -> f64 {
+        let minutes = self.told_off.map_or(0.0, |at| (at.elapsed().as_secs_f64() / 60.0).floor());
+        (self.share * FASTER.powf(minutes)).min(1.0)
+    }
 }
 
 /// What a purse has spent.
@@ -178,27 +220,89 @@ struct Account {
 }
 
 impl Account {
-    /// Without what was carried over from other books, in the periods of which that was.
-    fn without(self, carried: &Self) -> Self {
-        let is = |own: &str, other: &str| u64::from(own == other);
-        let (month, day) = (is(&self.month, &carried.month), is(&self.day, &carried.day));
-        Self {
-            spent: self.spent.saturating_sub(carried.spent * month),
-            spent_today: self.spent_today.saturating_sub(carried.spent_today * day),
-            ..self
+    /// Adds a share of another account, where it is of the same periods.
+    fn add(&mut self, other: &Self, share: f64) {
+        let part = |units: u64| (units as f64 * share).ceil() as u64;
+        if other.month == self.month {
+            self.spent = self.spent.saturating_add(part(other.spent));
+        }
+        if other.day == self.day {
+            self.spent_today = self.spent_today.saturating_add(part(other.spent_today));
+        }
+    }
+
+    /// Takes in what others have written into the book since it was seen last: runs at the same time share a key's month,
+    /// not its second.
+    fn take_in(&mut self, now: &Self, seen: &Self) {
+        let since = |is_same: bool, now: u64, seen: u64| now.saturating_sub(if is_same { seen } else { 0 });
+        if now.month == self.month {
+            self.spent += since(now.month == seen.month, now.spent, seen.spent);
+        }
+        if now.day == self.day {
+            self.spent_today += since(now.day == seen.day, now.spent_today, seen.spent_today);
         }
     }
 }
 
-/// Where the account is kept, and up to which sum it is written down.
+/// Where the account is kept, what stood there when it was last read or written, and up to which sum this run may spend
+/// without writing.
 #[derive(Default)]
 struct Book {
-    lake: Option<Lake>,
-    /// Name of the object where it is not the purse's own: a process that shares its key keeps a book of its own.
-    name: Option<String>,
+    shelf: Option<Shelf>,
+    seen: Account,
     written: Option<(String, u64)>,
-    /// What others have spent of this key, as far as it counts here. Never written: it stands in their books.
-    carried: Account,
+}
+/// Where the books of a key stand, and which of them is this process's.
+#[derive(Clone)]
+struct Shelf {
+    lake: Lake,
+    /// The shard that keeps a book of its own.
+    part: Option<String>,
+    /// The process's share of the key.
+    share: f64,
+}
+
+/// The books of a key, as they stand now.
+struct Books {
+    own: Account,
+    /// What stands in all others, as far as it counts here.
+    others: Account,
+}
+
+impl Shelf {
+    /// The process's own book.
+    fn path(&self, purse: &str) -> lake::path::Path {
+        match &self.part {
+            Some(part) => lake::path::quota(&format!("{purse}.{part}")),
+            None => lake::path::quota(purse),
+        }
+    }
+
+    /// All books of the key. One that cannot be understood counts as empty, as in a new lake.
+    async fn read(&self, purse: &str, (month, day): (String, String)) -> Result<Books, StoreError> {
+        let own_path = self.path(purse);
+        let own_fellows = self.part.as_deref().and_then(|part| Some(part.rsplit_once("-of-")?.1));
+        let own_fellows = own_fellows.map(|of| format!("-of-{of}.json")).filter(|_| self.share < 1.0);
+        let mut books =
+            Books { own: Account::default(), others: Account { month, day, ..Account::default() } };
+        for path in self.lake.list(&lake::path::quota_prefix()).await? {
+            let Some(file) = path.filename() else { continue };
+            let rest = file.strip_prefix(purse);
+            let is_of_a_part = rest.is_some_and(|rest| rest.starts_with('.') && rest.contains("-of-"));
+            let is_fellows = own_fellows.as_ref().is_some_and(|fellows| file.ends_with(fellows.as_str()));
+            let is_own = path == own_path;
+            if !is_own && (is_fellows || rest != Some(".json") && !is_of_a_part) {
+                continue;
+            }
+            let Some(bytes) = self.lake.get(&path).await? else { continue };
+            let Ok(account) = serde_json::from_slice::<Account>(&bytes) else { continue };
+            match is_own {
+                true => books.own = account,
+                false => books.others.add(&account, self.share),
+            }
+        }
+        Ok(books)
+    }
 }
 
 impl std::fmt::Debug for Purse {
@@ -208,22 +312,29 @@ impl std::fmt::Debug for Purse {
 }
 
 impl Purse {
-    /// A full purse. `name` is printed: the variable that holds the key, or a label.
+    /// A purse from which nothing was spent. `name` is printed: the variable that holds the key, or a label.
     pub fn new(name: &str, tariff: Tariff, clock: Clock) -> Self {
         let cells = |units: f64| NonZeroU32::new((units * THOUSANDTHS) as u32).unwrap_or(NonZeroU32::MIN);
-        let pace = tariff.pace();
-        let burst = f64::from(tariff.dearest()) + pace * SLACK_SECONDS;
-        let quota = Quota::per_second(cells(pace)).allow_burst(cells(burst));
+        let (pace, dearest) = (tariff.pace(), f64::from(tariff.dearest()));
+        let slack = (pace * SLACK_SECONDS).min(tariff.units_per_second - dearest).max(0.0);
+        let burst = cells(dearest + slack);
+        let limiter =
+            RateLimiter::direct_with_clock(Quota::per_second(cells(pace)).allow_burst(burst), clock);
+        // It begins empty: a run that was killed a moment ago may have spent all that the operator's bucket held. What does
+        // not fit into the bucket cannot be taken out of it, and this does.
+        drop(limiter.check_n(burst));
         let (month, day) = periods(clock.timestamp());
         Self {
             name: name.to_owned(),
-            limiter: RateLimiter::direct_with_clock(quota, clock),
+            limiter,
             clock,
             turn: tokio::sync::Mutex::default(),
             held_until: Mutex::default(),
             is_closed: AtomicBool::new(false),
             under_way: Arc::default(),
+            eagerness: Mutex::new(Eagerness { share: 1.0, told_off: None }),
             account: Mutex::new(Account { month, day, ..Account::default() }),
+            others: Mutex::default(),
             book: tokio::sync::Mutex::default(),
             tariff,
         }
@@ -239,9 +350,9 @@ impl Purse {
         &self.tariff
     }
 
-    /// Units spent this month.
+    /// Units spent this month, in all books of the key.
     pub fn spent(&self) -> u64 {
-        self.account().spent
+        self.with_others(self.account()).spent
     }
 
     /// Whether a request of the method can still be paid, and if not, until when.
@@ -254,10 +365,23 @@ impl Purse {
     /// # Errors
     /// [`QuotaSpent`] when the month or the day has no room for it; nothing is booked.
     pub async fn pay(&self, method: &str) -> Result<(), QuotaSpent> {
+        self.pay_all(&[self.tariff.cost(method)]).await
+    }
+
+    /// Pays for a JSON-RPC batch of so many requests: all of it before anybody else pays, for it will be sent at once.
+    ///
+    /// # Errors
+    /// As [`Purse::pay`].
+    pub async fn pay_batch(&self, method: &str, members: usize) -> Result<(), QuotaSpent> {
+        let mut costs = vec![self.tariff.cost(method); members];
+        costs.extend((self.tariff.batch > 0).then_some(self.tariff.batch));
+        self.pay_all(&costs).await
+    }
+
+    async fn pay_all(&self, costs: &[u32]) -> Result<(), QuotaSpent> {
         if self.is_closed.load(Ordering::Relaxed) {
             return std::future::pending().await;
         }
-        let cost = self.tariff.cost(method);
         let _turn = self.turn.lock().await;
         while let Some(until) = self.held() {
             tokio::time::sleep_until(until).await;
@@ -266,19 +390,29 @@ impl Purse {
         if self.is_closed.load(Ordering::Relaxed) {
             return std::future::pending().await;
         }
-        self.book(u64::from(cost)).await?;
-        let Some(cells) = NonZeroU32::new(cost.saturating_mul(THOUSANDTHS as u32)) else { return Ok(()) };
-        loop {
-            match self.limiter.check_n(cells) {
-                Ok(Ok(())) => return Ok(()),
-                Ok(Err(not_yet)) => tokio::time::sleep(not_yet.wait_time_from(self.clock.now())).await,
-                // The bucket holds the dearest request of the tariff, so none is too dear for it.
-                Err(_) => {
-                    tracing::warn!("{}: {method} costs more than its bucket holds", self.name);
-                    return Ok(());
+        self.book(costs.iter().map(|cost| u64::from(*cost)).sum()).await?;
+        for cost in costs {
+            let Some(cells) = NonZeroU32::new(cost.saturating_mul(THOUSANDTHS as u32)) else { continue };
+            loop {
+                match self.limiter.check_n(cells) {
+                    Ok(Ok(())) => break,
+                    Ok(Err(not_yet)) => tokio::time::sleep(not_yet.wait_time_from(self.clock.now())).await,
+                    // The bucket holds the dearest request of the tariff, so none is too dear for it.
+                    Err(_) => {
+                        tracing::warn!("{}: {cost} units are more than its bucket holds", self.name);
+                        break;
+                    }
                 }
             }
+            let share = self.share_of_pace();
+            if share < 1.0 {
+                // In its turn, so that those who come after wait as well. The bucket fills meanwhile, so this is all that
+                // the next one waits.
+                let longer = f64::from(*cost) / self.tariff.pace() / share;
+                tokio::time::sleep(Duration::from_secs_f64(longer)).await;
+            }
         }
+        Ok(())
     }
 
     /// Pays for nothing from now on: whoever asks waits for ever. What is paid for goes on.
@@ -297,11 +431,37 @@ impl Purse {
         self.under_way.load(Ordering::Relaxed)
     }
 
-    /// Sends nothing more for so long: the operator said that this key is too fast, wherever it is used.
-    pub fn hold(&self, wait: Duration) {
+    /// Sends nothing for so long and then more slowly: the operator said that this key is too fast, wherever it is used.
+    /// The pace grows back, for the word may have been about one bad moment.
+    pub fn too_fast(&self, wait: Duration) {
+        let mut eagerness = self.eagerness.lock().unwrap_or_else(PoisonError::into_inner);
+        if eagerness.told_off.is_none_or(|at| at.elapsed() >= ONE_WORD) {
+            let share = (eagerness.now() * SLOWER).max(SLOWEST);
+            *eagerness = Eagerness { share, told_off: Some(Instant::now()) };
+        }
         let until = Instant::now() + wait;
         let mut held = self.held_until.lock().unwrap_or_else(PoisonError::into_inner);
         *held = Some(held.map_or(until, |known| known.max(until)));
+    }
+
+    /// Share of the tariff's pace that is used at present.
+    fn share_of_pace(&self) -> f64 {
+        self.eagerness.lock().unwrap_or_else(PoisonError::into_inner).now()
+    }
+
+    /// Whether a request waits for its turn to pay: then what comes late is late by our own pace.
+    pub fn is_waited_for(&self) -> bool {
+        self.turn.try_lock().is_err()
+    }
+
+    /// Whether more than so large a share of the month and of the day is left.
+    pub fn has_left(&self, share: f64) -> bool {
+        // Nothing more to pay, so the account as it is in today's periods.
+        let Ok(account) = self.account_after(0) else { return false };
+        let account = self.with_others(account);
+        let quotas =
+            [(self.tariff.units_per_month, account.spent), (self.tariff.units_per_day, account.spent_today)];
+        quotas.iter().all(|(of, spent)| of.is_none_or(|of| *spent as f64 <= of as f64 * (1.0 - share)))
     }
 
     fn held(&self) -> Option<Instant> {
@@ -311,6 +471,12 @@ impl Purse {
 
     fn account(&self) -> Account {
         self.account.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// An account of this purse with what the other books of the key add to it.
+    fn with_others(&self, mut account: Account) -> Account {
+        account.add(&self.others.lock().unwrap_or_else(PoisonError::into_inner), 1.0);
+        account
     }
 
     /// The account with so much more spent, in today's periods.
@@ -324,9 +490,10 @@ impl Purse {
         if account.day != day {
             account = Account { day, spent_today: 0, ..account };
         }
+        let of_key = self.with_others(account.clone());
         let quotas = [
-            (self.tariff.units_per_month, account.spent, &account.month, next_month(now)),
-            (self.tariff.units_per_day, account.spent_today, &account.day, next_day(now)),
+            (self.tariff.units_per_month, of_key.spent, &of_key.month, next_month(now)),
+            (self.tariff.units_per_day, of_key.spent_today, &of_key.day, next_day(now)),
         ];
         for (of, spent, period, resumes) in quotas {
             if let Some(of) = of
@@ -348,31 +515,31 @@ impl Purse {
     }
 
     async fn book(&self, cost: u64) -> Result<(), QuotaSpent> {
-        let after = self.account_after(cost)?;
-        *self.account.lock().unwrap_or_else(PoisonError::into_inner) = after.clone();
-        let Some(of_month) =
-            self.tariff.units_per_month.or(self.tariff.units_per_day.map(|units| units * 31))
-        else {
-            return Ok(());
-        };
+        let mut after = self.account_after(cost)?;
+        let of_month = self.tariff.units_per_month.or(self.tariff.units_per_day.map(|units| units * 31));
         let mut book = self.book.lock().await;
         let is_written = book
             .written
             .as_ref()
             .is_some_and(|(month, spent)| *month == after.month && *spent >= after.spent);
-        if let Some(lake) = book.lake.clone().filter(|_| !is_written) {
+        let to_write = book.shelf.clone().filter(|_| !is_written);
+        if let (Some(shelf), Some(of_month)) = (to_write, of_month) {
+            // A book that cannot be read or written is told at the end of the run, by `keep`.
+            if self.take_in(&mut book, &shelf).await.is_ok() {
+                after = self.account_after(cost)?;
+            }
             let ahead = (of_month as f64 * AHEAD_SHARE) as u64;
             let written = Account {
                 spent: after.spent.saturating_add(ahead),
                 spent_today: after.spent_today.saturating_add(ahead),
-                ..after
+                ..after.clone()
             };
-            let own = written.clone().without(&book.carried);
-            // A book that cannot be written is told at the end of the run, by `keep`.
-            if lake.replace_json(&self.book_path(&book), &own).await.is_ok() {
-                book.written = Some((written.month, written.spent));
+            if shelf.lake.replace_json(&shelf.path(&self.name), &written).await.is_ok() {
+                book.written = Some((written.month.clone(), written.spent));
+                book.seen = written;
             }
         }
+        *self.account.lock().unwrap_or_else(PoisonError::into_inner) = after;
         Ok(())
     }
 
@@ -392,53 +559,20 @@ impl Purse {
     /// # Errors
     /// [`StoreError`].
     pub async fn take_up_as(&self, lake: &Lake, part: Option<&str>, share: f64) -> Result<(), StoreError> {
-        let own = part.map(|part| format!("{}.{part}", self.name));
-        let fellows = part.and_then(|part| Some(format!("-of-{}.json", part.rsplit_once("-of-")?.1)));
+        let shelf = Shelf { lake: lake.clone(), part: part.map(str::to_owned), share };
         let mut book = self.book.lock().await;
-        (book.lake, book.name) = (Some(lake.clone()), own);
-        let own_path = self.book_path(&book);
-        let (month, day) = periods(self.clock.timestamp());
-        let mut kept = Account { month: month.clone(), day: day.clone(), ..Account::default() };
-        let mut carried = kept.clone();
-        for path in lake.list(&lake::path::quota_prefix()).await? {
-            let Some(file) = path.filename() else { continue };
-            let rest = file.strip_prefix(self.name.as_str());
-            let is_of_a_part = rest.is_some_and(|rest| rest.starts_with('.') && rest.contains("-of-"));
-            if rest != Some(".json") && !is_of_a_part {
-                continue;
-            }
-            // An account that cannot be read counts as empty, as in a new lake.
-            let Some(read) = lake.get(&path).await? else { continue };
-            let Ok(read) = serde_json::from_slice::<Account>(&read) else { continue };
-            let is_fellows =
-                share < 1.0 && fellows.as_ref().is_some_and(|fellows| file.ends_with(fellows.as_str()));
-            let (to, counts) = match path == own_path {
-                true => (&mut kept, 1.0),
-                false if is_fellows => continue,
-                false => (&mut carried, share),
-            };
-            let part = |units: u64| (units as f64 * counts).ceil() as u64;
-            if read.month == month {
-                to.spent = to.spent.saturating_add(part(read.spent));
-            }
-            if read.day == day {
-                to.spent_today = to.spent_today.saturating_add(part(read.spent_today));
-            }
-        }
-        let mut account = self.account.lock().unwrap_or_else(PoisonError::into_inner);
-        if account.month == month {
-            account.spent = account.spent.max(kept.spent.saturating_add(carried.spent));
-        }
-        if account.day == day {
-            account.spent_today =
-                account.spent_today.max(kept.spent_today.saturating_add(carried.spent_today));
-        }
-        book.carried = carried;
+        self.take_in(&mut book, &shelf).await?;
+        book.shelf = Some(shelf);
         Ok(())
     }
 
-    fn book_path(&self, book: &Book) -> lake::path::Path {
-        lake::path::quota(book.name.as_deref().unwrap_or(&self.name))
+    /// Takes in what others have written into the books of the key since they were read last.
+    async fn take_in(&self, book: &mut Book, shelf: &Shelf) -> Result<(), StoreError> {
+        let books = shelf.read(&self.name, periods(self.clock.timestamp())).await?;
+        self.account.lock().unwrap_or_else(PoisonError::into_inner).take_in(&books.own, &book.seen);
+        *self.others.lock().unwrap_or_else(PoisonError::into_inner) = books.others;
+        book.seen = books.own;
+        Ok(())
     }
 
     /// Writes down exactly what is spent.
@@ -448,10 +582,12 @@ impl Purse {
     pub async fn keep(&self) -> Result<(), StoreError> {
         let mut book = self.book.lock().await;
         let has_quota = self.tariff.units_per_month.is_some() || self.tariff.units_per_day.is_some();
-        let Some(lake) = book.lake.clone().filter(|_| has_quota) else { return Ok(()) };
+        let Some(shelf) = book.shelf.clone().filter(|_| has_quota) else { return Ok(()) };
+        self.take_in(&mut book, &shelf).await?;
         let account = self.account();
-        lake.replace_json(&self.book_path(&book), &account.clone().without(&book.carried)).await?;
-        book.written = Some((account.month, account.spent));
+        shelf.lake.replace_json(&shelf.path(&self.name), &account).await?;
+        book.written = Some((account.month.clone(), account.spent));
+        book.seen = account;
         Ok(())
     }
 }
@@ -508,6 +644,7 @@ mod tests {
             units_per_day: None,
             cost: BTreeMap::from([("eth_getLogs".into(), 60), ("eth_chainId".into(), 0)]),
             other: 26,
+            batch: 0,
             source: "a test".into(),
         }
     }
@@ -572,6 +709,33 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn runs_at_the_same_time_share_a_month() {
+        let lake = Lake::open("memory:///").unwrap();
+        let tariff = || Tariff { units_per_day: Some(80_000), ..alchemy(1e6, Some(100_000)) };
+        let purses = [purse(tariff()), purse(tariff()), purse(tariff())];
+        for purse in &purses {
+            purse.take_up(&lake).await.unwrap();
+        }
+        let (mut paid, mut refused) = (0, 0);
+        while refused < 300 {
+            for purse in &purses {
+                match purse.pay("eth_getLogs").await {
+                    Ok(()) => paid += 60,
+                    Err(_) => refused += 1,
+                }
+                if paid % 7 == 0 {
+                    purse.keep().await.unwrap();
+                }
+            }
+        }
+        // Of the day's 72,000 units each may hold back what it wrote ahead.
+        assert!((71_000..=72_000).contains(&paid), "{paid}");
+        let after = purse(tariff());
+        after.take_up(&lake).await.unwrap();
+        assert!(after.spent() >= paid, "{} of {paid}", after.spent());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn nearly_all_of_a_rate_is_used_and_no_second_has_more_than_it() {
         for (tariff, method) in [
             (alchemy(500.0, None), "eth_getLogs"),
@@ -600,9 +764,44 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_key_that_was_too_fast_waits_everywhere() {
         let purse = purse(alchemy(1e6, None));
-        purse.hold(Duration::from_secs(7));
+        purse.too_fast(Duration::from_secs(7));
         let began = Instant::now();
         purse.pay("eth_call").await.unwrap();
         assert!(began.elapsed() >= Duration::from_secs(7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pace_that_was_too_fast_is_slowed_down_once_a_moment_and_grows_back() {
+        let purse = purse(Tariff::by_requests("official", 10.0));
+        let a_hundred = async || {
+            let began = Instant::now();
+            for _ in 0..100 {
+                purse.pay("eth_call").await.unwrap();
+            }
+            began.elapsed().as_secs_f64()
+        };
+        let usual = a_hundred().await;
+        // Eight requests that were under way together were refused.
+        (0..8).for_each(|_| purse.too_fast(Duration::ZERO));
+        let slower = a_hundred().await;
+        assert!((slower / usual - 1.0 / SLOWER).abs() < 0.03, "{slower} after {usual}");
+        for _ in 0..20 {
+            tokio::time::advance(ONE_WORD).await;
+            purse.too_fast(Duration::ZERO);
+        }
+        assert!((purse.share_of_pace() - SLOWEST).abs() < 1e-9);
+        tokio::time::advance(Duration::from_secs(3_600)).await;
+        assert!((purse.share_of_pace() - 1.0).abs() < 1e-9);
+        assert!((a_hundred().await / usual - 1.0).abs() < 0.03);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_left_is_known_of_month_and_day() {
+        let purse = purse(Tariff { units_per_day: Some(1_000), ..alchemy(1e6, Some(100_000)) });
+        assert!(purse.has_left(0.99));
+        for _ in 0..13 {
+            purse.pay("eth_getLogs").await.unwrap();
+        }
+        assert!(purse.has_left(0.2) && !purse.has_left(0.25), "780 of 1,000 are spent");
     }
 }

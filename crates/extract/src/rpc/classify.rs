@@ -19,6 +19,23 @@ use tables::{Asks, Of, Row, Sign};
 /// No endpoint is waited for longer than this, whatever it asks for.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
+/// Whether an error is a fault of the way to the endpoint, be it the network, a gateway or a node that is not well, and no
+/// answer to what was asked. `verdict` is what [`verdict`] made of it.
+pub fn is_fault(error: &TransportError, verdict: &Verdict) -> bool {
+    let of_gateway = || match error {
+        RpcError::Transport(TransportErrorKind::Custom(custom)) => {
+            matches!(custom.downcast_ref(), Some(WireError::Http { .. }))
+        }
+        _ => false,
+    };
+    match verdict {
+        Verdict::Again | Verdict::Unknown | Verdict::BadAnswer => true,
+        // A gateway gives up on anything; a node that says so has looked at the question.
+        Verdict::TookTooLong => of_gateway(),
+        _ => false,
+    }
+}
+
 /// What to do about a refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -46,7 +63,10 @@ pub enum Verdict {
         lasts: bool,
     },
     /// Fewer addresses or topics a request.
-    FewerAddresses,
+    FewerAddresses {
+        /// Addresses or topics that would be taken, at least one, if the endpoint told.
+        at_most: Option<u64>,
+    },
     /// Fewer calls a batch, or less gas.
     SmallerBatch {
         /// Calls that would be taken, at least one, if the endpoint told.
@@ -202,7 +222,7 @@ impl<'a> Signs<'a> {
             (Asks::LessTime, "eth_call" | "eth_getLogs") => Verdict::TookTooLong,
             (Asks::SmallerAnswer, "eth_getLogs") => Verdict::FewerBlocks { at_most: None, lasts: false },
             (Asks::LessTime, _) => Verdict::Again,
-            (Asks::SmallerRequest, "eth_getLogs") => Verdict::FewerAddresses,
+            (Asks::SmallerRequest, "eth_getLogs") => Verdict::FewerAddresses { at_most: None },
             (Asks::SmallerAnswer | Asks::SmallerRequest, "eth_call") => {
                 Verdict::SmallerBatch { at_most: None }
             }
@@ -215,6 +235,9 @@ impl<'a> Signs<'a> {
                 told => told,
             },
             Verdict::TooFast { .. } => Verdict::TooFast { wait: self.wait() },
+            Verdict::FewerAddresses { .. } => {
+                Verdict::FewerAddresses { at_most: self.number_after(tables::BEFORE_FILTERS) }
+            }
             Verdict::SmallerBatch { .. } => {
                 Verdict::SmallerBatch { at_most: self.number_after(tables::BEFORE_BATCH) }
             }

@@ -1,31 +1,35 @@
 //! One endpoint: its pace, its retries, what it was asked and what was learned of it.
 
-use crate::rpc::budget::Purse;
-use crate::rpc::classify::{ParkUntil, Verdict, verdict};
+mod learned;
+
+use crate::rpc::breaker::Breaker;
+use crate::rpc::budget::{Purse, QuotaSpent};
+use crate::rpc::classify::{self, ParkUntil, Verdict};
 use crate::rpc::clock::Clock;
-use crate::rpc::profile::{Learned, Profile};
+use crate::rpc::hedge::Latencies;
+use crate::rpc::profile::Profile;
 use crate::rpc::providers::EndpointConfig;
 use crate::rpc::recording::{Recorder, RecordingError};
+use crate::rpc::retries::Retries;
 use crate::rpc::secret::Scrubber;
 use crate::rpc::tally::{Asked, Purpose};
 use crate::rpc::wire::Wire;
 use alloy_rpc_client::RpcClient;
+use alloy_transport::TransportError;
 use backon::{ExponentialBuilder, Retryable};
 use jiff::Timestamp;
-use lake::Lake;
-use lake::store::StoreError;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::time::Instant;
 
-/// Tries of one request at an endpoint that has not answered anything yet.
+/// Tries of one request, one soon after the other. What lasts longer is for [`patience`](crate::rpc::patience).
 const TRIES: usize = 5;
-/// Tries of one request at an endpoint that has answered before: it is there, and what fails passes.
-const TRIES_ONCE_KNOWN: usize = 8;
-/// Requests lost in a row after which an endpoint is asked last.
-const LOST_IN_A_ROW: u32 = 3;
+/// Tries of the question whether an endpoint is back, and the time between them.
+const TRIES_WHETHER_BACK: u32 = 3;
+const BETWEEN_THOSE: Duration = Duration::from_secs(1);
 /// How long a key is left alone that was too fast and not told for how long.
 const TOO_FAST_HOLD: Duration = Duration::from_millis(500);
 
@@ -51,8 +55,13 @@ pub struct Endpoint {
     clock: Clock,
     stated_window: u64,
     profile: Mutex<Profile>,
-    lost_in_a_row: AtomicU32,
-    has_answered: AtomicBool,
+    /// The chain id that it named and that was right, to be named again after a rest.
+    chain_id: Mutex<Option<Value>>,
+    breaker: Breaker,
+    retries: Retries,
+    latencies: Latencies,
+    last_answer: Mutex<Option<Instant>>,
+    has_given_logs: AtomicBool,
     under_way: AtomicU32,
     asked: Mutex<Asked>,
     /// Why it is not asked again, and until when; without a time, to the end of the run.
@@ -88,10 +97,16 @@ impl Endpoint {
             clock,
             stated_window: config.log_window,
             profile: Mutex::default(),
-            lost_in_a_row: AtomicU32::new(0),
-            has_answered: AtomicBool::new(false),
+            chain_id: Mutex::default(),
+            breaker: Breaker::default(),
+            retries: Retries::default(),
+            latencies: Latencies::default(),
+            last_answer: Mutex::default(),
+            has_given_logs: AtomicBool::new(false),
             under_way: AtomicU32::new(0),
-            asked: Mutex::default(),
+            asked: Mutex::new(Asked::in_units(
+                config.purse.as_ref().map_or("", |purse| purse.tariff().unit.as_str()),
+            )),
             retired: Mutex::default(),
             lacks: Mutex::default(),
             unknown: Mutex::default(),
@@ -108,119 +123,6 @@ impl Endpoint {
         &self.operator
     }
 
-    /// Takes up what earlier runs learned of it.
-    pub async fn take_up(&self, lake: &Lake) {
-        // A memory that cannot be read is none: it is learned again.
-        if let Ok(Some(bytes)) = lake.get(&lake::path::endpoint_profile(&self.label)).await
-            && let Ok(profile) = serde_json::from_slice::<Profile>(&bytes)
-        {
-            *lock(&self.profile) = profile.without_stale_limits(self.clock.timestamp());
-        }
-    }
-
-    /// Keeps what was learned of it, if there is anything.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn keep(&self, lake: &Lake) -> Result<(), StoreError> {
-        let profile = lock(&self.profile).clone();
-        if profile == Profile::default() {
-            return Ok(());
-        }
-        lake.replace_json(&lake::path::endpoint_profile(&self.label), &profile).await
-    }
-
-    /// What is known of it.
-    pub fn profile(&self) -> Profile {
-        lock(&self.profile).clone()
-    }
-
-    /// Blocks to ask for in one `eth_getLogs` with this filter.
-    pub fn log_window(&self, filter: &str) -> u64 {
-        lock(&self.profile).window(filter, self.stated_window)
-    }
-
-    /// Takes to heart that it wants fewer blocks: of this filter's logs, or, where that lasts, of any.
-    pub fn narrow(&self, filter: &str, width: u64, lasts: bool) {
-        let mut profile = lock(&self.profile);
-        if lasts {
-            profile.cap_window(width, self.clock.timestamp());
-        } else {
-            profile.narrow(filter, width);
-        }
-    }
-
-    /// Takes to heart the widest window that it takes, as measured just now, whatever it said before.
-    pub fn measured_window(&self, width: u64) {
-        lock(&self.profile).measured_window(width, self.stated_window, self.clock.timestamp());
-    }
-
-    /// Takes to heart that it gave the logs of so many blocks.
-    pub fn accepted(&self, filter: &str, width: u64) {
-        lock(&self.profile).accepted(filter, width, self.stated_window);
-    }
-
-    /// Addresses that it takes in one filter.
-    pub fn most_addresses(&self) -> usize {
-        let most = lock(&self.profile).addresses.map(|learned| learned.value);
-        most.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX).max(1)
-    }
-
-    /// Takes to heart that it wants no more than so many addresses in one filter.
-    pub fn cap_addresses(&self, most: usize) {
-        let value = u64::try_from(most.max(1)).unwrap_or(u64::MAX);
-        lock(&self.profile).addresses = Some(Learned { value, at: self.clock.timestamp() });
-    }
-
-    /// Members that it takes in one batch.
-    pub fn most_members(&self) -> usize {
-        let most = lock(&self.profile).batch.map(|learned| learned.value);
-        most.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX).max(1)
-    }
-
-    /// Takes to heart that it wants no more than so many members in one batch.
-    pub fn cap_members(&self, most: usize) {
-        let value = u64::try_from(most.max(1)).unwrap_or(u64::MAX);
-        lock(&self.profile).batch = Some(Learned { value, at: self.clock.timestamp() });
-    }
-
-    /// Takes to heart the size of batch that it takes, as measured just now, whatever it said before; none when no limit
-    /// was met.
-    pub fn measured_members(&self, most: Option<usize>) {
-        lock(&self.profile).batch = None;
-        if let Some(most) = most {
-            self.cap_members(most);
-        }
-    }
-
-    /// Whether it said that it does not hold the block for such a request: its state for calls, its logs for scans.
-    pub fn does_not_hold(&self, method: &str, block: u64) -> bool {
-        let profile = lock(&self.profile);
-        let newest = if method == "eth_getLogs" { profile.no_logs_at } else { profile.no_state_at };
-        newest.is_some_and(|newest| block <= newest.value)
-    }
-
-    /// Takes to heart that it does not hold a block.
-    pub fn lacks_block(&self, method: &str, block: u64) {
-        let mut profile = lock(&self.profile);
-        let at = self.clock.timestamp();
-        let newest = if method == "eth_getLogs" { &mut profile.no_logs_at } else { &mut profile.no_state_at };
-        let value = newest.map_or(block, |known| known.value.max(block));
-        *newest = Some(Learned { value, at });
-    }
-
-    /// Takes to heart that it does hold a block: what it said of this or a newer one before is not true any more.
-    pub fn holds_block(&self, method: &str, block: u64) {
-        let mut profile = lock(&self.profile);
-        let newest = if method == "eth_getLogs" { &mut profile.no_logs_at } else { &mut profile.no_state_at };
-        *newest = newest.filter(|known| known.value < block);
-    }
-
-    /// Keeps what `extract doctor` found, beside what was learned.
-    pub fn set_probed(&self, probe: serde_json::Value) {
-        lock(&self.profile).probed = Some(probe);
-    }
-
     /// Seconds of its key's pace that one such request takes. Without a purse nothing is paid.
     pub fn seconds(&self, method: &str) -> f64 {
         self.purse.as_ref().map_or(0.0, |purse| purse.tariff().seconds(method))
@@ -231,14 +133,72 @@ impl Endpoint {
         self.under_way.load(Ordering::Relaxed)
     }
 
-    /// Whether it lost its last few requests, or takes none at present.
+    /// Whether it is not asked at present: it lost too many requests, its quota is spent, or its key is not accepted.
     pub fn is_down(&self) -> bool {
-        self.retirement().is_some() || self.lost_in_a_row.load(Ordering::Relaxed) >= LOST_IN_A_ROW
+        self.is_retired() || self.is_resting()
     }
 
-    /// Whether it has answered anything in this run.
-    pub fn has_answered(&self) -> bool {
-        self.has_answered.load(Ordering::Relaxed)
+    /// Whether it is not asked any more, or not before its quota is filled again.
+    pub fn is_retired(&self) -> bool {
+        self.retirement().is_some()
+    }
+
+    /// When it last answered in this run, if it has.
+    pub fn last_answer(&self) -> Option<Instant> {
+        *lock(&self.last_answer)
+    }
+
+    /// Whether its rest is not over: a request would not be sent. Once it is over, it is asked in its turn again, if only to
+    /// see that it is back.
+    pub fn is_resting(&self) -> bool {
+        !self.breaker.wait().is_zero()
+    }
+
+    /// Whether it has answered a log query in this run.
+    pub fn has_given_logs(&self) -> bool {
+        self.has_given_logs.load(Ordering::Relaxed)
+    }
+
+    /// Takes down the chain id that it named and that was right: after a rest it must name it again.
+    pub fn serves(&self, chain_id: Value) {
+        *lock(&self.chain_id) = Some(chain_id);
+    }
+
+    /// Begins anew with it, as if it had lost nothing.
+    pub fn forgive(&self) {
+        self.breaker.forgive();
+    }
+
+    /// How long to wait until it may be asked again what it failed to answer.
+    pub fn back_in(&self) -> Duration {
+        self.breaker.wait().max(self.retries.wait())
+    }
+
+    /// Takes the right to ask it again what it failed to answer.
+    ///
+    /// # Errors
+    /// A passing [`Refusal`] when it was asked again as often as its requests allow.
+    pub fn take_retry(&self, purpose: Purpose) -> Result<(), Refusal> {
+        self.retries.take().map_err(|wait| {
+            let text = format!(
+                "was asked again as often as is allowed, one request in ten; the next may be made again in {} s",
+                wait.as_secs() + 1
+            );
+            self.refusal(Verdict::Again, text)
+        })?;
+        lock(&self.asked).count_again(purpose);
+        Ok(())
+    }
+
+    /// Within which time nineteen of twenty answers to the method came of late; none when there were too few of them.
+    pub fn usual_latency(&self, method: &str) -> Option<Duration> {
+        self.latencies.usual(method)
+    }
+
+    /// Whether another request would come out of plenty: its key has more than this share of its quota left, and nobody
+    /// waits for its turn.
+    pub fn has_to_spare(&self, share: f64) -> bool {
+        self.purse.as_ref().is_none_or(|purse| purse.has_left(share) && !purse.is_waited_for())
     }
 
     /// Whether its key has no room for such a request.
@@ -287,7 +247,8 @@ impl Endpoint {
         Refusal { label: self.label.clone(), verdict, text: text.into() }
     }
 
-    fn may_ask(&self, method: &str) -> Result<(), Refusal> {
+    /// Whether a request may be sent. After a rest its chain id is asked for first.
+    async fn may_ask(&self, method: &str) -> Result<(), Refusal> {
         if let Some(refusal) = self.retirement() {
             return Err(refusal);
         }
@@ -296,17 +257,104 @@ impl Endpoint {
                 self.refusal(Verdict::NoMethod, format!("does not serve {method}, as it said before"))
             );
         }
-        Ok(())
+        let at_rest = |wait: Duration| {
+            let text = format!("lost too many requests and is left alone for {} s", wait.as_secs() + 1);
+            self.refusal(Verdict::Again, text)
+        };
+        let Some(probe) = self.breaker.pass().map_err(at_rest)? else { return Ok(()) };
+        match self.is_back().await {
+            Ok(()) => probe.came_back(),
+            Err(Lost(refusal)) => {
+                probe.was_lost();
+                return Err(refusal);
+            }
+        }
+        match self.retirement() {
+            Some(refusal) => Err(refusal),
+            None => Ok(()),
+        }
+    }
+
+    /// Asks for the chain id after a rest. One that names another than before is not asked again.
+    async fn is_back(&self) -> Result<(), Lost> {
+        let nothing = Value::Array(Vec::new());
+        let mut lost = 0;
+        loop {
+            self.pay(Purpose::Identity, "eth_chainId").await.map_err(Lost)?;
+            let error = match self.client.request::<_, Value>("eth_chainId", nothing.clone()).await {
+                Ok(id) => {
+                    let known = lock(&self.chain_id).clone().filter(|known| *known != id);
+                    if let Some(known) = known {
+                        let text = format!("came back with chain id {id} in place of {known}");
+                        self.retire(self.refusal(Verdict::BadAnswer, text), None);
+                    }
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            let refusal = self.refused("eth_chainId", &error);
+            if !classify::is_fault(&error, &refusal.verdict) {
+                return Ok(());
+            }
+            lost += 1;
+            if lost >= TRIES_WHETHER_BACK || self.take_retry(Purpose::Identity).is_err() {
+                return Err(Lost(refusal));
+            }
+            tokio::time::sleep(BETWEEN_THOSE).await;
+        }
     }
 
     async fn pay(&self, purpose: Purpose, method: &'static str) -> Result<(), Refusal> {
         let mut units = 0;
         if let Some(purse) = &self.purse {
-            purse.pay(method).await.map_err(|spent| self.refusal(Verdict::MonthSpent, spent.to_string()))?;
+            purse.pay(method).await.map_err(|spent| self.is_out_of(spent))?;
             units = u64::from(purse.tariff().cost(method));
         }
         lock(&self.asked).count(purpose, method, units);
         Ok(())
+    }
+
+    async fn pay_batch(&self, purpose: Purpose, method: &'static str, members: usize) -> Result<(), Refusal> {
+        let (mut units, mut of_batch) = (0, 0);
+        if let Some(purse) = &self.purse {
+            purse.pay_batch(method, members).await.map_err(|spent| self.is_out_of(spent))?;
+            (units, of_batch) = (purse.tariff().cost(method), purse.tariff().batch);
+        }
+        let mut asked = lock(&self.asked);
+        for _ in 0..members {
+            asked.count(purpose, method, u64::from(units));
+        }
+        asked.charge(purpose, method, u64::from(of_batch));
+        Ok(())
+    }
+
+    fn is_out_of(&self, spent: QuotaSpent) -> Refusal {
+        self.refusal(Verdict::MonthSpent, spent.to_string())
+    }
+
+    /// What an error is, in words and for what it asks.
+    fn refused(&self, method: &str, error: &TransportError) -> Refusal {
+        self.refusal(classify::verdict(method, error), self.scrubber.clean(&error.to_string()))
+    }
+
+    /// Takes down what became of one try.
+    fn took_place<T>(&self, method: &str, outcome: &Result<T, TransportError>) {
+        let Err(error) = outcome else {
+            *lock(&self.last_answer) = Some(Instant::now());
+            if method == "eth_getLogs" {
+                self.has_given_logs.store(true, Ordering::Relaxed);
+            }
+            return self.breaker.record(false);
+        };
+        match classify::verdict(method, error) {
+            // Neither lost nor answered.
+            Verdict::TooFast { wait } => {
+                if let Some(purse) = &self.purse {
+                    purse.too_fast(wait.unwrap_or(TOO_FAST_HOLD));
+                }
+            }
+            verdict => self.breaker.record(classify::is_fault(error, &verdict)),
+        }
     }
 
     /// Sends a request, at the endpoint's pace and again after passing faults.
@@ -319,7 +367,7 @@ impl Endpoint {
         method: &'static str,
         params: &Value,
     ) -> Result<Value, Refusal> {
-        self.request_within(self.tries(), purpose, method, params).await
+        self.request_within(TRIES, purpose, method, params).await
     }
 
     /// As [`Endpoint::request`], with so many tries.
@@ -333,13 +381,15 @@ impl Endpoint {
         method: &'static str,
         params: &Value,
     ) -> Result<Value, Refusal> {
-        self.may_ask(method)?;
+        self.may_ask(method).await?;
         let once = || async {
             self.pay(purpose, method).await?;
             let _paid = self.purse.as_ref().map(|purse| purse.begin());
-            self.client.request::<_, Value>(method, params.clone()).await.map_err(|error| {
-                self.refusal(verdict(method, &error), self.scrubber.clean(&error.to_string()))
-            })
+            let timed = self.latencies.begin(method);
+            let outcome = self.client.request::<_, Value>(method, params.clone()).await;
+            drop(timed);
+            self.took_place(method, &outcome);
+            outcome.map_err(|error| self.refused(method, &error))
         };
         let outcome = self.again_after_passing_faults(tries, purpose, once).await;
         self.take_to_heart(method, outcome.as_ref().err());
@@ -357,7 +407,7 @@ impl Endpoint {
         method: &'static str,
         all_params: &[Value],
     ) -> Result<Vec<Result<Value, Refusal>>, Refusal> {
-        self.batch_within(self.tries(), purpose, method, all_params).await
+        self.batch_within(TRIES, purpose, method, all_params).await
     }
 
     /// As [`Endpoint::batch`], with so many tries.
@@ -371,24 +421,26 @@ impl Endpoint {
         method: &'static str,
         all_params: &[Value],
     ) -> Result<Vec<Result<Value, Refusal>>, Refusal> {
-        self.may_ask(method)?;
+        self.may_ask(method).await?;
         let once = || async {
-            for _ in all_params {
-                self.pay(purpose, method).await?;
-            }
+            self.pay_batch(purpose, method, all_params.len()).await?;
             let _paid = self.purse.as_ref().map(|purse| purse.begin());
-            let refuse = |error: &alloy_transport::TransportError| {
-                self.refusal(verdict(method, error), self.scrubber.clean(&error.to_string()))
-            };
             let mut batch = self.client.new_batch();
             let mut waiting = Vec::with_capacity(all_params.len());
             for params in all_params {
-                waiting.push(batch.add_call::<_, Value>(method, params).map_err(|error| refuse(&error))?);
+                let member = batch.add_call::<_, Value>(method, params);
+                waiting.push(member.map_err(|error| self.refused(method, &error))?);
             }
-            batch.send().await.map_err(|error| refuse(&error))?;
+            let sent = batch.send().await;
+            self.took_place(method, &sent);
+            sent.map_err(|error| self.refused(method, &error))?;
             let mut answers = Vec::with_capacity(waiting.len());
             for answer in waiting {
-                let answer = answer.await.map_err(|error| refuse(&error));
+                let answer = answer.await;
+                if answer.is_err() {
+                    self.took_place(method, &answer);
+                }
+                let answer = answer.map_err(|error| self.refused(method, &error));
                 // A member that was dropped, or fails for a passing reason, is asked again with the others.
                 if let Err(refusal) = &answer
                     && (is_passing(&refusal.verdict)
@@ -403,15 +455,6 @@ impl Endpoint {
         let outcome = self.again_after_passing_faults(tries, purpose, once).await;
         self.take_to_heart(method, outcome.as_ref().err());
         outcome
-    }
-
-    /// Tries that a request is worth at present.
-    fn tries(&self) -> usize {
-        match (self.is_down(), self.has_answered()) {
-            (true, _) => 1,
-            (false, false) => TRIES,
-            (false, true) => TRIES_ONCE_KNOWN,
-        }
     }
 
     async fn again_after_passing_faults<T, F>(
@@ -431,17 +474,16 @@ impl Endpoint {
             .with_jitter()
             .with_jitter_seed(seed_of(&self.label));
         let _under_way = UnderWay::begin(&self.under_way);
+        self.retries.sent();
         once.retry(backoff)
-            .when(|refusal| is_passing(&refusal.verdict))
-            .notify(|refusal, _| {
-                lock(&self.asked).count_again(purpose);
-                if let (Verdict::TooFast { wait }, Some(purse)) = (&refusal.verdict, &self.purse) {
-                    purse.hold(wait.unwrap_or(TOO_FAST_HOLD));
+            .when(|refusal| is_passing(&refusal.verdict) && !self.is_resting())
+            .adjust(|refusal, planned| {
+                // One that is planned takes place: the right to it is taken here.
+                let planned = planned.filter(|_| self.take_retry(purpose).is_ok())?;
+                match refusal.verdict {
+                    Verdict::TooFast { wait: Some(wait) } => Some(planned.max(wait)),
+                    _ => Some(planned),
                 }
-            })
-            .adjust(|refusal, planned| match refusal.verdict {
-                Verdict::TooFast { wait: Some(wait) } => planned.map(|planned| planned.max(wait)),
-                _ => planned,
             })
             .await
     }
@@ -467,17 +509,6 @@ impl Endpoint {
             }
             _ => {}
         }
-        match refusal.map(|refusal| &refusal.verdict) {
-            Some(Verdict::Again | Verdict::TooFast { .. } | Verdict::Unknown) => {
-                self.lost_in_a_row.fetch_add(1, Ordering::Relaxed);
-            }
-            other => {
-                self.lost_in_a_row.store(0, Ordering::Relaxed);
-                if other.is_none() {
-                    self.has_answered.store(true, Ordering::Relaxed);
-                }
-            }
-        }
     }
 
     /// The first reason stays.
@@ -485,6 +516,9 @@ impl Endpoint {
         lock(&self.retired).get_or_insert((refusal, until));
     }
 }
+
+/// Why an endpoint is not back.
+struct Lost(Refusal);
 
 /// Counts a request for as long as somebody waits for it.
 struct UnderWay<'a>(&'a AtomicU32);
@@ -569,11 +603,11 @@ mod tests {
     #[tokio::test]
     async fn refusals_that_nobody_knows_are_counted_and_shown() {
         let endpoint = refusing(&[("a", json!({ "code": -1, "message": "something new under the sun" }))]);
-        for _ in 0..LOST_IN_A_ROW {
+        for _ in 0..5 {
             assert_eq!(ask(&endpoint, "a").await.verdict, Verdict::Unknown);
         }
         assert!(endpoint.is_down());
         let warning = endpoint.warnings().concat();
-        assert!(warning.contains("e: 3 refusals") && warning.contains("new under the sun"), "{warning}");
+        assert!(warning.contains("e: 5 refusals") && warning.contains("new under the sun"), "{warning}");
     }
 }

@@ -101,6 +101,12 @@ impl Journal {
         }
     }
 
+    /// How many questions of a method it has the answers to, windows aside.
+    pub fn answers_to(&self, method: &str) -> u64 {
+        let is_of = |entry: &&Entry| matches!(entry, Entry::Answer(known) if known.method == method);
+        self.lock().values().filter(is_of).count() as u64
+    }
+
     /// Keeps the answer to a question.
     ///
     /// # Errors
@@ -140,14 +146,19 @@ impl Journal {
         self.keep(format!("logs-{}-{first}-{last}", window.filter), Entry::Window(window.clone())).await
     }
 
-    /// Forgets all that an endpoint has said.
+    /// Forgets what an endpoint has said in answer to methods of which `is_doubtful` says so; log queries among them take its
+    /// windows along.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn forget(&self, label: &str) -> Result<(), StoreError> {
+    pub async fn forget(
+        &self,
+        label: &str,
+        is_doubtful: impl Fn(&str) -> bool + Send + Sync,
+    ) -> Result<(), StoreError> {
         let is_its = |entry: &Entry| match entry {
-            Entry::Window(window) => window.label == label,
-            Entry::Answer(answer) => answer.label == label,
+            Entry::Window(window) => window.label == label && is_doubtful("eth_getLogs"),
+            Entry::Answer(answer) => answer.label == label && is_doubtful(&answer.method),
         };
         let names: BTreeSet<String> =
             self.lock().iter().filter(|(_, entry)| is_its(entry)).map(|(name, _)| name.clone()).collect();
@@ -233,7 +244,9 @@ mod tests {
         assert_eq!(again.windows(&accepted("a", 0).filter), [accepted("a", 0), accepted("b", 10)]);
         assert!(again.windows("another").is_empty());
 
-        again.forget("a").await.unwrap();
+        again.forget("a", |method| method == "eth_call").await.unwrap();
+        assert_eq!(again.windows(&accepted("a", 0).filter).len(), 2, "it has said nothing of state");
+        again.forget("a", |_| true).await.unwrap();
         assert_eq!(again.windows(&accepted("a", 0).filter), [accepted("b", 10)]);
         assert!(again.answer("eth_getBlockByNumber", &json!(["0x7", false])).is_none());
         again.close().await.unwrap();

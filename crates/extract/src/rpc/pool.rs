@@ -5,145 +5,32 @@
 //! reason. Whom to ask first is [`route`]'s word; log scans are in [`scan`](crate::rpc::scan), second opinions in
 //! [`trust`](crate::rpc::trust).
 
+mod blocks;
+mod error;
+
 use crate::rpc::classify::Verdict;
 use crate::rpc::endpoint::{Endpoint, Refusal, is_passing};
-use crate::rpc::journal::Journal;
-use crate::rpc::providers::{LeftOut, Providers};
-use crate::rpc::recording::{Recorder, RecordingError};
+use crate::rpc::hedge::Hedges;
+use crate::rpc::journal::{Journal, digest_of};
+use crate::rpc::patience::{Patience, SHORTEST_REST, may_pass};
+use crate::rpc::providers::Providers;
+use crate::rpc::recording::Recorder;
 use crate::rpc::route::{self, Task};
 use crate::rpc::tally::{Asked, Purpose};
-use lake::bronze::Header;
+use crate::rpc::trust::{Caught, Distrust};
+use lake::bronze::LogFilter;
 use lake::registry::Chain;
-use lake::status::Reason;
-use lake::{Address, B256, Bytes, Lake};
-use serde::Deserialize;
+use lake::{Address, Bytes, Lake};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+
+pub(crate) use blocks::{Known, RpcHeader};
+pub use error::PoolError;
 
 /// Headers kept in memory, a chain.
 const HEADERS_KEPT: u64 = 20_000;
-/// How long to rest before everyone is asked once more, when all that stood against an answer were passing faults of
-/// endpoints that had answered before.
-pub(crate) const RESTS: [Duration; 3] =
-    [Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(120)];
-
-/// Why a chain gave no answer.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum PoolError {
-    /// There is nobody to ask.
-    #[error("chain {chain} has no endpoint{}", left_out_text(left_out))]
-    NoEndpoint {
-        /// Chain.
-        chain: String,
-        /// Rows whose variable is not set.
-        left_out: Vec<LeftOut>,
-    },
-    /// Endpoints answer, but serve other chains.
-    #[error(
-        "chain {chain} has no endpoint that serves it{}\nhint: mend `url` or `chain` in the providers file",
-        lines(refusals)
-    )]
-    WrongChain {
-        /// Chain.
-        chain: String,
-        /// What each said.
-        refusals: Vec<Refusal>,
-    },
-    /// The contract's own answer.
-    #[error("the call reverted")]
-    Revert(Bytes),
-    /// Everyone who could be asked said no.
-    #[error("{method} on {chain}: no endpoint gave a usable answer{}", lines(refusals))]
-    Refused {
-        /// Chain.
-        chain: String,
-        /// Method, with what it was about.
-        method: String,
-        /// What each said.
-        refusals: Vec<Refusal>,
-    },
-    /// The endpoint wants a smaller batch.
-    #[error("the batch is too large for the node\n  {refusal}")]
-    SmallerBatch {
-        /// What it said.
-        refusal: Refusal,
-    },
-    /// A recording cannot be read.
-    #[error("the endpoint's recording cannot be used\n  {why}")]
-    Recording {
-        /// Why.
-        why: String,
-    },
-}
-
-impl From<RecordingError> for PoolError {
-    fn from(error: RecordingError) -> Self {
-        Self::Recording { why: error.to_string() }
-    }
-}
-
-impl PoolError {
-    /// Whether a person must change something before it can work: no other run will fare better.
-    pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::NoEndpoint { .. } | Self::WrongChain { .. } | Self::Recording { .. })
-    }
-
-    /// The word for the ledger.
-    pub fn reason(&self) -> Reason {
-        match self {
-            Self::NoEndpoint { .. } | Self::Recording { .. } => Reason::Unreachable,
-            Self::WrongChain { .. } => Reason::WrongChain,
-            Self::Revert(_) => Reason::CallFailed,
-            Self::SmallerBatch { .. } => Reason::Unreachable,
-            Self::Refused { refusals, .. } => {
-                let all = |test: fn(&Verdict) -> bool| refusals.iter().all(|refusal| test(&refusal.verdict));
-                let any = |test: fn(&Verdict) -> bool| refusals.iter().any(|refusal| test(&refusal.verdict));
-                if any(|v| matches!(v, Verdict::NotRecorded)) {
-                    Reason::NotRecorded
-                } else if any(|v| matches!(v, Verdict::BadAnswer)) {
-                    Reason::BadAnswer
-                } else if all(|v| matches!(v, Verdict::NoArchive)) {
-                    Reason::NoArchive
-                } else if all(is_spent) {
-                    Reason::Budget
-                } else if all(|v| matches!(v, Verdict::TooFast { .. }) || is_spent(v)) {
-                    Reason::RateLimited
-                } else {
-                    Reason::Unreachable
-                }
-            }
-        }
-    }
-}
-
-fn left_out_text(left_out: &[LeftOut]) -> String {
-    match left_out {
-        [] => "\nhint: add an [[endpoint]] for it to the providers file".to_owned(),
-        rows => {
-            let names: BTreeSet<_> = rows.iter().map(|row| row.variable.as_str()).collect();
-            let names: Vec<_> = names.into_iter().collect();
-            format!(
-                " whose key is set\nhint: set {} to a key, for example: export {}=...",
-                names.join(" or "),
-                names[0]
-            )
-        }
-    }
-}
-
-fn lines(items: &[impl std::fmt::Display]) -> String {
-    items.iter().fold(String::new(), |mut text, item| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "\n  {item}");
-        text
-    })
-}
-
 /// A question to a chain.
 #[derive(Debug, Clone)]
 pub struct Question {
@@ -161,8 +48,9 @@ pub struct Question {
 pub struct Pool {
     chain: String,
     pub(crate) endpoints: Vec<Arc<Endpoint>>,
-    distrusted: Mutex<Vec<Refusal>>,
-    headers: moka::future::Cache<u64, Header>,
+    distrusted: Mutex<Vec<Caught>>,
+    headers: moka::future::Cache<u64, Known>,
+    pub(crate) hedges: Hedges,
     journal: Mutex<Option<Arc<Journal>>>,
     /// Endpoints that were left out after being asked for their chain id, and why.
     pub rejected: Vec<Refusal>,
@@ -195,6 +83,7 @@ impl Pool {
             endpoints: Vec::new(),
             distrusted: Mutex::default(),
             headers: moka::future::Cache::new(HEADERS_KEPT),
+            hedges: Hedges::default(),
             journal: Mutex::default(),
             rejected: Vec::new(),
         };
@@ -209,7 +98,8 @@ impl Pool {
         let may_pass = |id: &Result<Value, Refusal>| id.as_ref().is_err_and(|why| is_passing(&why.verdict));
         if ids.iter().all(Result::is_err) && ids.iter().any(may_pass) {
             // Nobody at all: that may be a bad moment, and giving up now gives up the whole run.
-            tokio::time::sleep(RESTS[0]).await;
+            tokio::time::sleep(SHORTEST_REST).await;
+            endpoints.iter().for_each(|endpoint| endpoint.forgive());
             ids = all_ids().await;
         }
         for (endpoint, id) in endpoints.iter().zip(ids) {
@@ -217,6 +107,7 @@ impl Pool {
                 .and_then(|id| read_as::<alloy_primitives::U64>(id).map_err(|why| bad_answer(endpoint, why)))
             {
                 Ok(id) if id == alloy_primitives::U64::from(chain.chain_id) => {
+                    endpoint.serves(json!(id));
                     pool.endpoints.push(Arc::clone(endpoint));
                 }
                 Ok(id) => {
@@ -252,7 +143,10 @@ impl Pool {
 
     /// What a person should know of the endpoints after a run.
     pub fn warnings(&self) -> Vec<String> {
-        let caught = self.distrusted().into_iter().map(|why| format!("endpoint not trusted: {why}"));
+        let caught = self.distrusted().into_iter().map(|caught| match caught.of {
+            Distrust::Everything => format!("endpoint not trusted: {}", caught.refusal),
+            Distrust::Logs => format!("endpoint not trusted with logs: {}", caught.refusal),
+        });
         let left_out = self.rejected.iter().map(|why| format!("endpoint left out: {why}"));
         let others = self.endpoints.iter().flat_map(|endpoint| endpoint.warnings());
         caught.chain(left_out).chain(others).collect()
@@ -286,29 +180,55 @@ impl Pool {
     }
 
     /// Endpoints that were caught with wrong answers, or without what they should hold.
-    pub fn distrusted(&self) -> Vec<Refusal> {
+    pub fn distrusted(&self) -> Vec<Caught> {
         self.distrusted.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Asks an endpoint no more in this run, and forgets what it has said of the day.
-    pub async fn distrust(&self, refusal: Refusal) {
+    /// Why endpoints are not asked for this in this run.
+    pub(crate) fn distrusted_with(&self, method: &str) -> Vec<Refusal> {
+        let caught = self.distrusted().into_iter().filter(|caught| caught.of.covers(method));
+        caught.map(|caught| caught.refusal).collect()
+    }
+
+    /// Asks an endpoint no more in this run for what it is not believed, and forgets what it has said of it.
+    pub async fn distrust(&self, caught: Caught) {
+        let (label, of) = (caught.refusal.label.clone(), caught.of);
         if let Some(journal) = self.journal()
-            && let Err(error) = journal.forget(&refusal.label).await
+            && let Err(error) = journal.forget(&label, |method| of.covers(method)).await
         {
             tracing::warn!("{error}");
         }
-        self.headers.invalidate_all();
-        self.distrusted.lock().unwrap_or_else(PoisonError::into_inner).push(refusal);
+        if of == Distrust::Everything {
+            self.headers.invalidate_all();
+        }
+        self.distrusted.lock().unwrap_or_else(PoisonError::into_inner).push(caught);
     }
 
-    pub(crate) fn is_distrusted(&self, label: &str) -> bool {
-        self.distrusted().iter().any(|refusal| refusal.label == label)
+    pub(crate) fn is_distrusted_with(&self, label: &str, method: &str) -> bool {
+        self.distrusted_with(method).iter().any(|refusal| refusal.label == label)
     }
 
     /// Trusted endpoints for a task, the cheapest first.
     pub(crate) fn candidates(&self, task: &Task<'_>) -> Vec<&Arc<Endpoint>> {
-        let trusted = self.endpoints.iter().filter(|endpoint| !self.is_distrusted(endpoint.label()));
+        let (method, _) = task.about();
+        let trusted =
+            self.endpoints.iter().filter(|endpoint| !self.is_distrusted_with(endpoint.label(), method));
         route::in_order(trusted, task)
+    }
+
+    /// How many endpoints would share a scan of blocks from this one on.
+    pub fn sharing_scan(&self, filter: &LogFilter, block: u64) -> usize {
+        let key = digest_of(filter);
+        let trusted = self.endpoints.iter();
+        let trusted = trusted.filter(|endpoint| !self.is_distrusted_with(endpoint.label(), "eth_getLogs"));
+        route::sharing(trusted, &Task::Scan { filter: &key, block })
+    }
+
+    /// Blocks of one log query of the endpoint that would be asked first for a scan of blocks from this one on.
+    pub fn widest_window(&self, filter: &LogFilter, block: u64) -> u64 {
+        let key = digest_of(filter);
+        let first = self.candidates(&Task::Scan { filter: &key, block });
+        first.first().map_or(1, |endpoint| endpoint.log_window(&key))
     }
 
     /// Asks one endpoint after the other until `read` accepts an answer. Returns what it made of the answer, with the
@@ -333,7 +253,8 @@ impl Pool {
             async move { endpoint.request(purpose, method, params).await }
         };
         let read = |answer: &Value| read(answer.clone());
-        let (read, answer, label) = self.first_accepted(method, *block, ask, read).await?;
+        let task = Task::Request { method, block: *block };
+        let (read, answer, label) = self.first_accepted((*purpose, task), ask, read).await?;
         if let Some(journal) = journal
             && let Err(error) = journal.keep_answer(method, params, &label, &answer).await
         {
@@ -345,30 +266,42 @@ impl Pool {
     /// Goes from endpoint to endpoint, and rests where only passing faults were in the way.
     async fn first_accepted<A, T, F>(
         &self,
-        method: &'static str,
-        block: Option<u64>,
+        (purpose, task): (Purpose, Task<'_>),
         ask: impl Fn(&Arc<Endpoint>) -> F,
         read: impl Fn(&A) -> Result<T, String>,
     ) -> Result<(T, A, String), PoolError>
     where
         F: Future<Output = Result<A, Refusal>>,
     {
-        let mut rests = RESTS.iter();
+        let is_good = |answer: &Result<A, Refusal>| match answer {
+            Ok(answer) => read(answer).is_ok(),
+            Err(refusal) => matches!(refusal.verdict, Verdict::Revert(_)),
+        };
+        let (method, block) = task.about();
+        let mut patience = Patience::default();
+        let mut refusals = self.distrusted_with(method);
         loop {
-            let mut refusals = self.distrusted();
-            for endpoint in self.candidates(&Task::Request { method, block }) {
-                match ask(endpoint).await {
-                    Ok(answer) => match read(&answer) {
+            for endpoint in self.candidates(&task) {
+                if refusals.iter().any(|refusal| refusal.label == endpoint.label()) {
+                    continue;
+                }
+                if let Err(refusal) = patience.admit(endpoint, purpose) {
+                    refusals.push(refusal);
+                    continue;
+                }
+                let asked = self.in_good_time(&task, endpoint, &ask, &is_good, &mut refusals).await;
+                match asked {
+                    (endpoint, Ok(answer)) => match read(&answer) {
                         Ok(read) => return Ok((read, answer, endpoint.label().to_owned())),
                         Err(why) => refusals.push(bad_answer(endpoint, why)),
                     },
-                    Err(Refusal { verdict: Verdict::Revert(data), .. }) => {
+                    (_, Err(Refusal { verdict: Verdict::Revert(data), .. })) => {
                         return Err(PoolError::Revert(data));
                     }
-                    Err(refusal) if matches!(refusal.verdict, Verdict::SmallerBatch { .. }) => {
+                    (_, Err(refusal)) if matches!(refusal.verdict, Verdict::SmallerBatch { .. }) => {
                         return Err(PoolError::SmallerBatch { refusal });
                     }
-                    Err(refusal) => {
+                    (endpoint, Err(refusal)) => {
                         // One may be slow, two are not.
                         let too_long = |refusal: &Refusal| refusal.verdict == Verdict::TookTooLong;
                         if too_long(&refusal) && refusals.iter().any(too_long) {
@@ -384,83 +317,16 @@ impl Pool {
             if let Some(slow) = refusals.iter().position(|refusal| refusal.verdict == Verdict::TookTooLong) {
                 return Err(PoolError::SmallerBatch { refusal: refusals.swap_remove(slow) });
             }
-            match rests.next() {
-                Some(rest) if self.may_pass(&refusals) => tokio::time::sleep(*rest).await,
-                _ => {
+            match self.rest(&refusals, &mut patience) {
+                Some(rest) => {
+                    tokio::time::sleep(rest).await;
+                    refusals.retain(|refusal| !may_pass(refusal));
+                }
+                None => {
                     let (chain, method) = (self.chain.clone(), method.to_owned());
                     return Err(PoolError::Refused { chain, method, refusals });
                 }
             }
-        }
-    }
-
-    /// Whether another round may fare better: a refusal was a passing fault of an endpoint that has answered before.
-    pub(crate) fn may_pass(&self, refusals: &[Refusal]) -> bool {
-        let has_answered = |label: &str| {
-            self.endpoints.iter().any(|endpoint| endpoint.label() == label && endpoint.has_answered())
-        };
-        let passes = |verdict: &Verdict| is_passing(verdict) || *verdict == Verdict::TookTooLong;
-        refusals.iter().any(|refusal| passes(&refusal.verdict) && has_answered(&refusal.label))
-    }
-
-    /// The header of a block. Asked for once, however many wait for it.
-    ///
-    /// # Errors
-    /// [`PoolError`], also when no endpoint has the block.
-    pub async fn header(&self, purpose: Purpose, number: u64) -> Result<Header, PoolError> {
-        let ask = async {
-            let read = |answer: Value| match read_as::<Option<RpcHeader>>(answer)? {
-                Some(header) if header.number == number => Ok(Header::from(header)),
-                Some(header) => Err(format!("answered block {} when asked for {number}", header.number)),
-                None => Err(format!("has no block {number}")),
-            };
-            let params = json!([format!("{number:#x}"), false]);
-            let question = Question { purpose, method: "eth_getBlockByNumber", params, block: Some(number) };
-            self.ask(&question, read).await.map(|(header, _)| header)
-        };
-        self.headers.try_get_with(number, ask).await.map_err(|error: Arc<PoolError>| PoolError::clone(&error))
-    }
-
-    /// The last final block: that of the `finalized` tag, or where no endpoint knows the tag, the block so many behind
-    /// the head. One that lags is passed over: the next is asked until one has got to the time `until` (Unix seconds), and
-    /// where none has, the latest that was met is taken.
-    ///
-    /// # Errors
-    /// [`PoolError`].
-    pub async fn finalized(&self, blocks_behind_head: u64, until: i64) -> Result<Header, PoolError> {
-        match self.latest_by_tag("finalized", until).await {
-            Err(PoolError::Refused { refusals, .. })
-                if refusals.iter().any(|refusal| does_not_know_tag(&refusal.verdict)) =>
-            {
-                let head = self.latest_by_tag("latest", until).await?;
-                self.header(Purpose::Identity, head.number.saturating_sub(blocks_behind_head)).await
-            }
-            outcome => outcome,
-        }
-    }
-
-    /// The block of a tag by the first endpoint that has got to a time, or the latest of all of them.
-    async fn latest_by_tag(&self, tag: &'static str, until: i64) -> Result<Header, PoolError> {
-        let latest: Mutex<Option<Header>> = Mutex::default();
-        let read = |answer: Value| {
-            let header = read_as::<Option<RpcHeader>>(answer)?;
-            let header = header.map(Header::from).ok_or_else(|| format!("has no {tag} block"))?;
-            if i64::try_from(header.timestamp).unwrap_or(i64::MAX) >= until {
-                return Ok(header);
-            }
-            let mut latest = latest.lock().unwrap_or_else(PoisonError::into_inner);
-            if latest.is_none_or(|known| known.number < header.number) {
-                *latest = Some(header);
-            }
-            Err(format!("has got to {tag} block {} only", header.number))
-        };
-        let (purpose, params) = (Purpose::Identity, json!([tag, false]));
-        let question = Question { purpose, method: "eth_getBlockByNumber", params, block: None };
-        let asked = self.ask(&question, read).await;
-        let latest = *latest.lock().unwrap_or_else(PoisonError::into_inner);
-        match (asked, latest) {
-            (Ok((header, _)), _) | (Err(_), Some(header)) => Ok(header),
-            (Err(error), None) => Err(error),
         }
     }
 
@@ -492,9 +358,10 @@ impl Pool {
         all_params: &[Value],
         block: u64,
     ) -> Result<(Vec<Result<Bytes, Bytes>>, String), PoolError> {
+        let journal = self.journal();
         let ask = |endpoint: &Arc<Endpoint>| {
-            let endpoint = Arc::clone(endpoint);
-            async move { batched(&endpoint, purpose, all_params).await }
+            let (endpoint, journal) = (Arc::clone(endpoint), journal.clone());
+            async move { batched(&endpoint, purpose, all_params, journal.as_deref()).await }
         };
         let read = |answers: &Vec<Result<Value, Bytes>>| {
             let read = |answer: &Result<Value, Bytes>| match answer {
@@ -503,30 +370,44 @@ impl Pool {
             };
             answers.iter().map(read).collect::<Result<Vec<_>, String>>()
         };
-        let (answers, _, label) = self.first_accepted("eth_call", Some(block), ask, read).await?;
+        let task = Task::Batch { method: "eth_call", block: Some(block) };
+        let (answers, _, label) = self.first_accepted((purpose, task), ask, read).await?;
         Ok((answers, label))
     }
 }
 
-/// All answers of one endpoint, in batches of as many members as it takes.
+/// All answers of one endpoint, in batches of as many members as it takes. Each batch is kept in the day's journal.
 async fn batched(
     endpoint: &Endpoint,
     purpose: Purpose,
     all_params: &[Value],
+    journal: Option<&Journal>,
 ) -> Result<Vec<Result<Value, Bytes>>, Refusal> {
     let mut answers: Vec<Result<Value, Bytes>> = Vec::with_capacity(all_params.len());
     while answers.len() < all_params.len() {
         let rest = &all_params[answers.len()..];
-        let members = &rest[..rest.len().min(endpoint.most_members())];
+        let members = &rest[..rest.len().min(endpoint.most_members("eth_call"))];
+        if let Some(known) = journal.and_then(|journal| kept_batch(journal, endpoint, members)) {
+            answers.extend(known);
+            continue;
+        }
         match endpoint.batch(purpose, "eth_call", members).await {
             Ok(part) => {
-                for answer in part {
-                    answers.push(match answer {
-                        Ok(value) => Ok(value),
-                        Err(Refusal { verdict: Verdict::Revert(data), .. }) => Err(data),
-                        Err(refusal) => return Err(refusal),
-                    });
+                let is_revert = |refusal: Refusal| match refusal.verdict {
+                    Verdict::Revert(data) => Ok(Err(data)),
+                    _ => Err(refusal),
+                };
+                let part =
+                    part.into_iter().map(|answer| answer.map_or_else(is_revert, |value| Ok(Ok(value))));
+                let part = part.collect::<Result<Vec<Result<Value, Bytes>>, Refusal>>()?;
+                if let Some(journal) = journal
+                    && let Ok(kept) = serde_json::to_value(&part)
+                    && let Err(error) =
+                        journal.keep_answer(BATCH, &json!(members), endpoint.label(), &kept).await
+                {
+                    tracing::warn!("{error}");
                 }
+                answers.extend(part);
             }
             Err(Refusal { verdict: Verdict::SmallerBatch { at_most }, .. }) if members.len() > 1 => {
                 let told = at_most.and_then(|most| usize::try_from(most).ok());
@@ -540,15 +421,18 @@ async fn batched(
     Ok(answers)
 }
 
-/// Whether a key's quota is spent, by our count or by the endpoint's word.
-fn is_spent(verdict: &Verdict) -> bool {
-    matches!(verdict, Verdict::MonthSpent | Verdict::Park { .. })
-}
+/// What the journal calls a JSON-RPC batch of `eth_call`s.
+const BATCH: &str = "eth_call batch";
 
-/// Whether a refusal of a block tag may mean that the node does not know the word.
-fn does_not_know_tag(verdict: &Verdict) -> bool {
-    use Verdict::{BadAnswer, Elsewhere, Fatal, NotYet, Unknown};
-    matches!(verdict, Elsewhere | BadAnswer | Fatal | NotYet | Unknown)
+/// The answers to a batch by the same endpoint, if the journal has them.
+fn kept_batch(
+    journal: &Journal,
+    endpoint: &Endpoint,
+    members: &[Value],
+) -> Option<Vec<Result<Value, Bytes>>> {
+    let (answers, label) = journal.answer(BATCH, &json!(members))?;
+    let answers: Vec<Result<Value, Bytes>> = serde_json::from_value(answers).ok()?;
+    (label == endpoint.label() && answers.len() == members.len()).then_some(answers)
 }
 
 pub(crate) fn bad_answer(endpoint: &Endpoint, text: String) -> Refusal {
@@ -558,45 +442,4 @@ pub(crate) fn bad_answer(endpoint: &Endpoint, text: String) -> Refusal {
 /// A result as a method's type, or what is wrong with it.
 pub(crate) fn read_as<R: DeserializeOwned>(answer: Value) -> Result<R, String> {
     serde_json::from_value(answer).map_err(|error| format!("its answer cannot be read: {error}"))
-}
-
-/// The fields of an RPC block that are kept.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RpcHeader {
-    #[serde(with = "alloy_serde::quantity")]
-    number: u64,
-    hash: B256,
-    parent_hash: B256,
-    #[serde(with = "alloy_serde::quantity")]
-    timestamp: u64,
-}
-
-impl From<RpcHeader> for Header {
-    fn from(header: RpcHeader) -> Self {
-        let RpcHeader { number, hash, parent_hash, timestamp } = header;
-        Self { number, hash, parent_hash, timestamp }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_chain_without_keys_says_which_variable_to_set() {
-        let row = |variable: &str| LeftOut {
-            label: "a".into(),
-            chain: "ethereum".into(),
-            variable: variable.into(),
-        };
-        let error = PoolError::NoEndpoint {
-            chain: "ethereum".into(),
-            left_out: vec![row("ALCHEMY_KEY_1"), row("INFURA_KEY_1")],
-        };
-        assert_eq!(
-            error.to_string(),
-            "chain ethereum has no endpoint whose key is set\nhint: set ALCHEMY_KEY_1 or INFURA_KEY_1 to a key, for example: export ALCHEMY_KEY_1=..."
-        );
-    }
 }

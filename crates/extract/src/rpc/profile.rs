@@ -33,6 +33,9 @@ pub struct Profile {
     /// Addresses of one filter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub addresses: Option<Learned>,
+    /// First topics of one filter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topics: Option<Learned>,
     /// Members of one JSON-RPC batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch: Option<Learned>,
@@ -68,6 +71,7 @@ impl Profile {
         for limit in [
             &mut self.log_window,
             &mut self.addresses,
+            &mut self.topics,
             &mut self.batch,
             &mut self.no_logs_at,
             &mut self.no_state_at,

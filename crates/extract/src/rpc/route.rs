@@ -17,6 +17,13 @@ pub enum Task<'a> {
         /// Block.
         block: Option<u64>,
     },
+    /// Many requests in one body.
+    Batch {
+        /// Method of them all.
+        method: &'static str,
+        /// Block.
+        block: Option<u64>,
+    },
     /// A scan for logs.
     Scan {
         /// Digest of the filter.
@@ -26,6 +33,16 @@ pub enum Task<'a> {
     },
 }
 
+impl Task<'_> {
+    /// Method, and the block that must be held.
+    pub(crate) fn about(&self) -> (&'static str, Option<u64>) {
+        match *self {
+            Self::Request { method, block } | Self::Batch { method, block } => (method, block),
+            Self::Scan { block, .. } => ("eth_getLogs", Some(block)),
+        }
+    }
+}
+
 /// The endpoints, the one to ask first at the front. Those that are down, have spent their key, or said that they lack
 /// the method or the block come last, whatever they cost; of equals the least busy, then the more trusted.
 pub fn in_order<'e>(
@@ -33,7 +50,7 @@ pub fn in_order<'e>(
     task: &Task<'_>,
 ) -> Vec<&'e Arc<Endpoint>> {
     let mut order: Vec<_> =
-        endpoints.map(|endpoint| (is_last(endpoint, task), cost(endpoint, task), endpoint)).collect();
+        endpoints.map(|endpoint| (endpoint.is_unfit(task), cost(endpoint, task), endpoint)).collect();
     // Stable: file order is order of trust.
     order.sort_by(|(last, cost, endpoint), (other_last, other_cost, other)| {
         let by_cost = last.cmp(other_last).then(cost.total_cmp(other_cost));
@@ -42,21 +59,29 @@ pub fn in_order<'e>(
     order.into_iter().map(|(_, _, endpoint)| endpoint).collect()
 }
 
-fn is_last(endpoint: &Endpoint, task: &Task<'_>) -> bool {
-    let (method, block) = match *task {
-        Task::Request { method, block } => (method, block),
-        Task::Scan { block, .. } => ("eth_getLogs", Some(block)),
-    };
-    endpoint.is_down()
-        || endpoint.lacks(method)
-        || endpoint.is_spent(method)
-        || block.is_some_and(|block| endpoint.does_not_hold(method, block))
+/// How many endpoints are as good for a task as the one to ask first: they share it.
+pub fn sharing<'e>(endpoints: impl Iterator<Item = &'e Arc<Endpoint>>, task: &Task<'_>) -> usize {
+    let order = in_order(endpoints, task);
+    let rank = |endpoint: &Endpoint| (endpoint.is_unfit(task), cost(endpoint, task));
+    let Some(best) = order.first().map(|first| rank(first)) else { return 0 };
+    order.into_iter().take_while(|endpoint| rank(endpoint) == best).count()
+}
+
+impl Endpoint {
+    /// Whether it is asked only when nobody else is left.
+    pub(crate) fn is_unfit(&self, task: &Task<'_>) -> bool {
+        let (method, block) = task.about();
+        self.is_down()
+            || self.lacks(method)
+            || self.is_spent(method)
+            || block.is_some_and(|block| self.does_not_hold(method, block))
+    }
 }
 
 /// Seconds of the key's pace, for one request or for one block of a scan.
 fn cost(endpoint: &Endpoint, task: &Task<'_>) -> f64 {
     match *task {
-        Task::Request { method, .. } => endpoint.seconds(method),
+        Task::Request { method, .. } | Task::Batch { method, .. } => endpoint.seconds(method),
         Task::Scan { filter, .. } => {
             seconds_per_block(endpoint.seconds("eth_getLogs"), endpoint.log_window(filter))
         }

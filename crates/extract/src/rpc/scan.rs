@@ -3,22 +3,21 @@
 //! A window goes to the endpoint that reads a block at the least cost, at that endpoint's width. Refusals about range cut
 //! it; other refusals pass it on. An accepted window is kept in the day's journal before it counts.
 
-use crate::rpc::classify::{self, Verdict};
+use crate::rpc::classify::Verdict;
 use crate::rpc::endpoint::{Endpoint, Refusal};
 use crate::rpc::journal::{Accepted, digest_of};
-use crate::rpc::pool::{Pool, PoolError, RESTS, bad_answer, read_as};
+use crate::rpc::log_query::logs_of;
+use crate::rpc::patience::{Patience, may_pass};
+use crate::rpc::pool::{Pool, PoolError};
 use crate::rpc::route::Task;
 use crate::rpc::tally::Purpose;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
-use lake::B256;
 use lake::bronze::{LogFilter, RawLog};
 use lake::span::{BlockSpan, Coverage};
-use serde::Deserialize;
-use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 /// Which blocks of a scan are there, and what they hold.
 #[derive(Debug, Default)]
@@ -107,14 +106,13 @@ impl Pool {
     ) {
         let key = digest_of(filter);
         scan.failure = None;
-        let hashes = Hashes::default();
         if let Some(journal) = self.journal() {
             for window in journal.windows(&key) {
                 let is_usable = span.contains(window.span.first())
                     && span.contains(window.span.last())
-                    && !self.is_distrusted(&window.label);
+                    && !self.is_distrusted_with(&window.label, "eth_getLogs");
                 let blocks = window.span.count();
-                if is_usable && hashes.agree(&window.logs).is_ok() && scan.accept(window) {
+                if is_usable && scan.accept(window) {
                     progress(blocks);
                 }
             }
@@ -126,11 +124,10 @@ impl Pool {
             while scan.failure.is_none() && under_way.len() < at_once.max(1) {
                 let Some(mut window) = waiting.pop_front() else { break };
                 let Some(endpoint) = self.next_for(&key, &window) else {
-                    match RESTS.get(window.rests).filter(|_| self.may_pass(&window.passed_over)) {
+                    match self.rest(&window.passed_over, &mut window.patience) {
                         Some(rest) => {
-                            window.rests += 1;
-                            window.passed_over.clear();
-                            under_way.push(tokio::time::sleep(*rest).map(|()| Step::Rested(window)).boxed());
+                            window.passed_over.retain(|refusal| !may_pass(refusal));
+                            under_way.push(tokio::time::sleep(rest).map(|()| Step::Rested(window)).boxed());
                         }
                         None => scan.failure = Some(self.refused_scan(window)),
                     }
@@ -141,7 +138,12 @@ impl Pool {
                     window.cut(width, &mut waiting);
                     continue;
                 }
-                under_way.push(self.one_window(window, endpoint, filter, &key, &hashes).boxed());
+                window.join(width, &mut waiting);
+                if let Err(refusal) = window.patience.admit(&endpoint, Purpose::Scan) {
+                    window.pass_over(refusal, &mut waiting);
+                    continue;
+                }
+                under_way.push(self.one_window(window, endpoint, filter, &key).boxed());
             }
             let Some(step) = under_way.next().await else { break };
             let (window, endpoint, answer) = match step {
@@ -165,7 +167,9 @@ impl Pool {
                         window.cut(width, &mut waiting);
                     }
                     None => {
-                        let of_range = matches!(refusal.verdict, Verdict::FewerBlocks { .. });
+                        // What is wrong with one block is not its width; and of one that is too full
+                        // `log_query` has asked for less.
+                        let of_range = matches!(refusal.verdict, Verdict::FewerBlocks { lasts: true, .. });
                         if of_range && window.span.count() == 1 {
                             endpoint.set_lacking("eth_getLogs");
                         }
@@ -186,13 +190,8 @@ impl Pool {
         endpoint: Arc<Endpoint>,
         filter: &LogFilter,
         key: &str,
-        hashes: &Hashes,
     ) -> Step {
         let answer = logs_of(&endpoint, Purpose::Scan, filter, window.span).await;
-        let answer = answer.and_then(|logs| match hashes.agree(&logs) {
-            Ok(()) => Ok(logs),
-            Err(why) => Err(bad_answer(&endpoint, why)),
-        });
         if let (Ok(logs), Some(journal)) = (&answer, self.journal()) {
             let label = endpoint.label().to_owned();
             let accepted = Accepted { filter: key.to_owned(), span: window.span, label, logs: logs.clone() };
@@ -216,28 +215,8 @@ impl Pool {
         PoolError::Refused {
             chain: self.chain().to_owned(),
             method: format!("eth_getLogs of blocks {}", window.span),
-            refusals: [self.distrusted(), window.passed_over].concat(),
+            refusals: [self.distrusted_with("eth_getLogs"), window.passed_over].concat(),
         }
-    }
-}
-
-/// Block hashes met so far: one block has one hash, whoever answers.
-#[derive(Default)]
-struct Hashes(Mutex<HashMap<u64, B256>>);
-
-impl Hashes {
-    fn agree(&self, logs: &[RawLog]) -> Result<(), String> {
-        let mut hashes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for log in logs {
-            let known = *hashes.entry(log.block_number).or_insert(log.block_hash);
-            if known != log.block_hash {
-                return Err(format!(
-                    "block {} has hash {} here and {known} elsewhere",
-                    log.block_number, log.block_hash
-                ));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -245,22 +224,43 @@ impl Hashes {
 struct Window {
     span: BlockSpan,
     passed_over: Vec<Refusal>,
-    rests: usize,
+    patience: Patience,
 }
 
 impl Window {
     fn new(span: BlockSpan) -> Self {
-        Self { span, passed_over: Vec::new(), rests: 0 }
+        Self { span, passed_over: Vec::new(), patience: Patience::default() }
     }
 
     /// Puts its pieces of at most so many blocks to the front, in order, so that the scan runs through the day and not
     /// about it.
     fn cut(self, width: u64, waiting: &mut VecDeque<Window>) {
-        let pieces = self.span.windows(width);
-        let pieces =
-            pieces.map(|span| Window { span, passed_over: self.passed_over.clone(), rests: self.rests });
+        // Each is another question than the whole was, so it was put to nobody yet.
+        let pieces = self.span.windows(width).map(|span| Window {
+            span,
+            passed_over: self.passed_over.clone(),
+            patience: Patience::default(),
+        });
         for (index, piece) in pieces.enumerate() {
             waiting.insert(index, piece);
+        }
+    }
+
+    /// Takes in what comes right after it, up to so many blocks in all, if the same endpoints are still to be asked for
+    /// that: it may have been cut for one that takes less than the one that is asked now.
+    fn join(&mut self, width: u64, waiting: &mut VecDeque<Window>) {
+        while let Some(next) = waiting.front() {
+            let are_neighbours = next.span.first() == self.span.last() + 1
+                && self.span.count() + next.span.count() <= width
+                && next.passed_over.is_empty()
+                && self.passed_over.is_empty();
+            let Some(span) =
+                BlockSpan::new(self.span.first(), next.span.last()).ok().filter(|_| are_neighbours)
+            else {
+                return;
+            };
+            *self = Self::new(span);
+            waiting.pop_front();
         }
     }
 
@@ -286,115 +286,16 @@ fn shorter(refused: u64, verdict: &Verdict) -> Option<(u64, bool)> {
     }
 }
 
-/// The logs of a span by the word of one endpoint, checked. Where it takes fewer addresses than the filter has, its parts
-/// are asked for one after the other.
-pub(crate) async fn logs_of(
-    endpoint: &Endpoint,
-    purpose: Purpose,
-    filter: &LogFilter,
-    span: BlockSpan,
-) -> Result<Vec<RawLog>, Refusal> {
-    let mut logs = Vec::new();
-    let mut done = 0;
-    while done < filter.addresses.len() {
-        let rest = &filter.addresses[done..];
-        let part = &rest[..rest.len().min(endpoint.most_addresses())];
-        let params = json!([{
-            "fromBlock": format!("{:#x}", span.first()),
-            "toBlock": format!("{:#x}", span.last()),
-            "address": part.iter().map(|address| format!("{address:#x}")).collect::<Vec<_>>(),
-            "topics": [filter.topic0],
-        }]);
-        let answer = match endpoint.request(purpose, "eth_getLogs", &params).await {
-            Ok(answer) => answer,
-            Err(refusal) if refusal.verdict == Verdict::FewerAddresses && part.len() > 1 => {
-                endpoint.cap_addresses(part.len() / 2);
-                continue;
-            }
-            Err(refusal) => return Err(refusal),
-        };
-        let answer: Vec<Value> = read_as(answer).map_err(|why| bad_answer(endpoint, why))?;
-        if let Some(verdict) = classify::verdict_on_count(answer.len()) {
-            let text = format!("gave exactly {} logs, where lists are known to be cut off", answer.len());
-            return Err(Refusal { label: endpoint.label().to_owned(), verdict, text });
-        }
-        logs.extend(read_logs(answer, filter, span).map_err(|text| bad_answer(endpoint, text))?);
-        done += part.len();
-    }
-    Ok(logs)
-}
-
-/// The part of a log beside [`RawLog`] that matters: whether it was taken back.
-#[derive(Deserialize)]
-struct Removed {
-    #[serde(default)]
-    removed: bool,
-}
-
-/// Logs as asked for, or what is wrong with the answer.
-fn read_logs(answer: Vec<Value>, filter: &LogFilter, span: BlockSpan) -> Result<Vec<RawLog>, String> {
-    let mut logs = Vec::with_capacity(answer.len());
-    let mut seen = BTreeSet::new();
-    for value in answer {
-        let Removed { removed } =
-            Removed::deserialize(&value).map_err(|error| format!("bad log: {error}"))?;
-        let log: RawLog = serde_json::from_value(value).map_err(|error| format!("bad log: {error}"))?;
-        let at = || format!("log {} of block {}", log.log_index, log.block_number);
-        if removed {
-            return Err(format!("{} was removed by a reorganisation", at()));
-        }
-        if !span.contains(log.block_number) {
-            return Err(format!("{} lies outside blocks {span}", at()));
-        }
-        if !filter.matches(&log) {
-            return Err(format!("{} is not one that was asked for", at()));
-        }
-        if !seen.insert((log.block_number, log.log_index)) {
-            return Err(format!("{} came twice", at()));
-        }
-        logs.push(log);
-    }
-    Ok(logs)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lake::Address;
+    use crate::rpc::simulated::{self, Simulated, log};
     use proptest::prelude::*;
-
-    fn log(block: u64, index: u64) -> Value {
-        json!({
-            "address": Address::repeat_byte(1), "topics": [B256::repeat_byte(2)], "data": "0x",
-            "blockNumber": format!("{block:#x}"), "blockHash": B256::repeat_byte(3),
-            "transactionHash": B256::repeat_byte(4), "transactionIndex": "0x0",
-            "logIndex": format!("{index:#x}"), "removed": false, "blockTimestamp": "0x1",
-        })
-    }
-
-    #[test]
-    fn an_answer_is_checked_before_it_is_believed() {
-        let filter = LogFilter::new([Address::repeat_byte(1)], [B256::repeat_byte(2)]);
-        let span = BlockSpan::new(10, 19).unwrap();
-        let read = |answer| read_logs(answer, &filter, span);
-        assert_eq!(read(vec![log(10, 0), log(19, 1)]).unwrap().len(), 2);
-        let with = |key: &str, value: Value| {
-            let mut log = log(10, 0);
-            log[key] = value;
-            vec![log]
-        };
-        for (answer, expected) in [
-            (vec![log(20, 0)], "lies outside blocks 10-19"),
-            (vec![log(10, 0), log(10, 0)], "came twice"),
-            (with("removed", json!(true)), "was removed"),
-            (with("address", json!(Address::ZERO)), "not one that was asked for"),
-            (with("topics", json!([])), "not one that was asked for"),
-            (with("blockNumber", Value::Null), "bad log"),
-        ] {
-            let error = read(answer).unwrap_err();
-            assert!(error.contains(expected), "{error}");
-        }
-    }
+    use std::time::Duration;
+    use testkit::server::dialects::{entry, results};
+    use testkit::server::faults::{Latency, Outage};
+    use testkit::server::policy::{ResultCap, TooManyLogs};
+    use testkit::server::{Fault, Policy};
 
     #[test]
     fn a_refused_window_is_cut_shorter_or_not_at_all() {
@@ -413,21 +314,81 @@ mod tests {
             (100, Verdict::TookTooLong, Some((50, false))),
             (1, Verdict::TookTooLong, None),
             (100, Verdict::NotYet, None),
-            (100, Verdict::FewerAddresses, None),
+            (100, Verdict::FewerAddresses { at_most: None }, None),
         ] {
             assert_eq!(shorter(refused, &verdict), expected, "{refused} {verdict:?}");
         }
     }
 
-    #[test]
-    fn one_block_has_one_hash() {
-        let filter = LogFilter::new([Address::repeat_byte(1)], [B256::repeat_byte(2)]);
-        let span = BlockSpan::new(10, 19).unwrap();
-        let mut other = log(10, 1);
-        other["blockHash"] = json!(B256::repeat_byte(9));
-        let hashes = Hashes::default();
-        hashes.agree(&read_logs(vec![log(10, 0)], &filter, span).unwrap()).unwrap();
-        hashes.agree(&read_logs(vec![other], &filter, span).unwrap()).unwrap_err();
+    async fn scanned(pool: &Pool, filter: &LogFilter, last: u64) -> Scan {
+        let mut scan = Scan::default();
+        pool.scan(&mut scan, filter, BlockSpan::new(0, last).unwrap(), 4, |_| {}).await;
+        scan
+    }
+
+    fn usual() -> LogFilter {
+        LogFilter::new([simulated::EMITTER], [simulated::TOPIC])
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_ends_where_lists_are_cut_off_is_not_believed() {
+        let logs = (0..300).flat_map(|block| (0..110).map(move |index| log(block, index)));
+        let cut = ResultCap { logs: 10_000, more: TooManyLogs::CutSilently };
+        let policy = Policy { result_cap: Some(cut), ..Policy::honest() };
+        let simulated = simulated::open(&simulated::chain(299, logs), vec![policy]).await;
+        let scan = scanned(&simulated.pool, &usual(), 299).await;
+        assert!(scan.failure.is_none(), "{:?}", scan.failure);
+        assert_eq!(scan.logs().len(), 33_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_block_that_nobody_gives_is_told_with_all_that_was_said_of_it() {
+        let logs = (0..20).map(|index| log(150, index)).chain((0..300).map(|block| log(block, 99)));
+        let cap = |wording| Some(ResultCap { logs: 5, more: TooManyLogs::RefusedAlways { wording } });
+        let refused_methods = vec![("eth_getBlockReceipts", &entry::METHOD)];
+        let policies = vec![
+            Policy {
+                result_cap: cap(&results::LLAMA),
+                refused_methods: refused_methods.clone(),
+                ..Policy::honest()
+            },
+            Policy { result_cap: cap(&results::NETHERMIND), refused_methods, ..Policy::honest() },
+        ];
+        let Simulated { pool, .. } = simulated::open(&simulated::chain(299, logs), policies).await;
+        let scan = scanned(&pool, &usual(), 299).await;
+        let missing = scan.covered().missing_in(BlockSpan::new(0, 299).unwrap());
+        assert!(missing.iter().any(|span| span.contains(150)), "{missing:?}");
+        let told = scan.failure.unwrap().to_string();
+        for part in [
+            "eth_getLogs of blocks 150 on sim",
+            "e0: server returned an error response: error code -32602: query exceeds max results 5",
+            "Query returned more than 5 results",
+            "and eth_getBlockReceipts: server returned an error response: error code -32601: Method not found",
+        ] {
+            assert!(told.contains(part), "{part} is not in: {told}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn windows_that_were_cut_for_a_narrow_endpoint_are_joined_for_a_wide_one() {
+        let down = Outage { from: Duration::from_secs(60), to: Duration::from_secs(70), fault: Fault::Reset };
+        let wide = Policy { outages: vec![down], ..Policy::honest() };
+        let narrow = Policy {
+            log_span: Some(10),
+            latency: Latency { usual: Duration::from_secs(1), ..Latency::default() },
+            ..Policy::honest()
+        };
+        let Simulated { pool, providers } =
+            simulated::open(&simulated::chain(9_999, [log(20, 0)]), vec![wide, narrow]).await;
+        pool.endpoints[1].measured_window(10);
+        tokio::time::sleep(Duration::from_secs(61)).await;
+        let scan = scanned(&pool, &usual(), 9_999).await;
+        assert!(scan.covered().is_exactly(BlockSpan::new(0, 9_999).unwrap()), "{:?}", scan.failure);
+        let [wide, narrow] = [0, 1].map(|nth: usize| providers[nth].tally().methods["eth_getLogs"]);
+        // Half a minute of four at a time, each of ten blocks; then what was cut for that is joined again.
+        assert!(narrow <= 4 * 32, "{narrow} queries of ten blocks");
+        let rest = 10_000 - narrow * 10;
+        assert!(wide <= rest.div_ceil(100) + 8 + 4, "{wide} queries of a hundred for {rest} blocks");
     }
 
     proptest! {

@@ -56,15 +56,32 @@ pub struct Count {
 /// What one endpoint was asked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Asked {
+    unit: String,
     counts: BTreeMap<(Purpose, &'static str), Count>,
     again: BTreeMap<Purpose, u64>,
 }
 
 impl Asked {
+    /// Of an endpoint that charges in this unit.
+    pub fn in_units(unit: &str) -> Self {
+        Self { unit: unit.to_owned(), ..Self::default() }
+    }
+
+    /// The unit; empty for an endpoint that charges nothing.
+    pub fn unit(&self) -> &str {
+        &self.unit
+    }
+
     /// Counts a request.
     pub fn count(&mut self, purpose: Purpose, method: &'static str, units: u64) {
         let count = self.counts.entry((purpose, method)).or_default();
         count.sent += 1;
+        count.units = count.units.saturating_add(units);
+    }
+
+    /// Adds units that were paid beside those of the requests.
+    pub fn charge(&mut self, purpose: Purpose, method: &'static str, units: u64) {
+        let count = self.counts.entry((purpose, method)).or_default();
         count.units = count.units.saturating_add(units);
     }
 
@@ -95,6 +112,11 @@ impl Asked {
     /// All units.
     pub fn units(&self) -> u64 {
         self.counts.values().map(|count| count.units).sum()
+    }
+
+    /// Requests of a purpose that failed in passing.
+    pub fn again_for(&self, purpose: Purpose) -> u64 {
+        self.again.get(&purpose).copied().unwrap_or(0)
     }
 
     /// Requests that failed in passing.

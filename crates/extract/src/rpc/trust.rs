@@ -1,26 +1,30 @@
 //! Second opinions: whether what one operator says of a day's logs is what others say.
 //!
 //! An empty list is not evidence. So each endpoint of a scan must show a log that the contracts' state says must exist
-//! ([`Pool::have_logs`]), and parts of the scan are asked again of another operator ([`Pool::ask_again`]). Where two
-//! differ, the transaction's receipt says which of them is wrong.
+//! ([`Pool::have_logs`]), every log must be of the block that the header says ([`Pool::hashes_hold`]), and parts of the scan
+//! are asked again of another operator ([`Pool::ask_again`]). Where two differ, a header or a receipt says which of them is
+//! wrong.
 
-use crate::rpc::classify::Verdict;
+mod judge;
+mod witness;
+
+pub use witness::AnyLog;
+
 use crate::rpc::endpoint::{Endpoint, Refusal};
 use crate::rpc::journal::{Accepted, digest_of};
-use crate::rpc::pool::{Pool, PoolError, Question, RESTS, bad_answer, read_as};
+use crate::rpc::log_query::logs_of;
+use crate::rpc::pool::{Pool, PoolError, Question, read_as};
 use crate::rpc::route::Task;
-use crate::rpc::scan::{Scan, logs_of};
+use crate::rpc::scan::Scan;
 use crate::rpc::tally::Purpose;
+use lake::B256;
 use lake::bronze::{LogFilter, RawLog};
 use lake::digest::sha256_hex;
 use lake::span::BlockSpan;
 use lake::status::AuditLevel;
-use lake::{B256, Bytes};
-use serde::Deserialize;
 use serde_json::json;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 /// Windows of a chain's day that are asked again at least.
 const LEAST_SAMPLES: usize = 3;
@@ -42,12 +46,39 @@ pub struct Confirmed {
     pub level: Option<AuditLevel>,
 }
 
+/// What an endpoint is not believed any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Distrust {
+    /// Logs and receipts: it does not have all of them, or has some of blocks that are gone. Nodes keep state in another
+    /// database, and no answer of it is taken that is not there at all; so what it said of state stands.
+    Logs,
+    /// Anything: it has shown what never was on the chain, or is on another.
+    Everything,
+}
+
+impl Distrust {
+    /// Whether answers to the method are not believed.
+    pub fn covers(self, method: &str) -> bool {
+        let of_logs = ["eth_getLogs", "eth_getTransactionReceipt", "eth_getBlockReceipts"];
+        self == Self::Everything || of_logs.contains(&method)
+    }
+}
+
+/// An endpoint that is not believed, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caught {
+    /// Why.
+    pub refusal: Refusal,
+    /// What it is not believed.
+    pub of: Distrust,
+}
+
 /// Why a scan was not confirmed.
 #[derive(Debug)]
 pub enum Doubt {
-    /// Endpoints that are wrong, by a receipt: they are not asked again, and what they said does not count.
-    Caught(Vec<Refusal>),
-    /// Two differ, and no receipt says who is wrong.
+    /// An endpoint is wrong, as is shown: it is not asked again for such, and what it said of it does not count.
+    Caught(Caught),
+    /// Two differ, and nothing says who is wrong.
     Undecided(PoolError),
 }
 
@@ -57,111 +88,6 @@ pub fn samples(windows: u64) -> u64 {
 }
 
 impl Pool {
-    /// Asks each endpoint of a scan for logs that must exist in `span`. Those that do not have them are not asked again in
-    /// this run. Returns whether all had them.
-    ///
-    /// # Errors
-    /// [`PoolError`] when an endpoint gives no answer: nothing is shown then, for or against it.
-    pub async fn have_logs(
-        &self,
-        labels: &BTreeSet<String>,
-        filter: &LogFilter,
-        span: BlockSpan,
-    ) -> Result<bool, PoolError> {
-        let mut all_have = true;
-        for endpoint in self.endpoints.iter().filter(|endpoint| labels.contains(endpoint.label())) {
-            let refusal = match self.patiently(endpoint, filter, span).await {
-                Ok(logs) if !logs.is_empty() => continue,
-                Ok(_) => {
-                    let contract = filter.addresses.first().copied().unwrap_or_default();
-                    let text = format!(
-                        "answers that blocks {span} hold no log of {contract:#x}, yet the contract's state says that it \
-                         was touched then: it does not hold these logs"
-                    );
-                    bad_answer(endpoint, text)
-                }
-                Err(refusal) if refusal.verdict == Verdict::BadAnswer => refusal,
-                Err(refusal) => {
-                    let (chain, method) = (self.chain().to_owned(), format!("eth_getLogs of blocks {span}"));
-                    return Err(PoolError::Refused { chain, method, refusals: vec![refusal] });
-                }
-            };
-            all_have = false;
-            self.distrust(refusal).await;
-        }
-        Ok(all_have)
-    }
-
-    /// The logs of a witness by one endpoint, asked again after rests as long as only passing faults are in the way.
-    async fn patiently(
-        &self,
-        endpoint: &Endpoint,
-        filter: &LogFilter,
-        span: BlockSpan,
-    ) -> Result<Vec<RawLog>, Refusal> {
-        for rest in RESTS {
-            match self.logs_by(endpoint, Purpose::Witness, filter, span).await {
-                Err(refusal) if self.may_pass(std::slice::from_ref(&refusal)) => {
-                    tokio::time::sleep(rest).await;
-                }
-                outcome => return outcome,
-            }
-        }
-        self.logs_by(endpoint, Purpose::Witness, filter, span).await
-    }
-
-    /// A block of the span that holds at least one log, by the word of its header: the first of the span's first, middle
-    /// and last block whose bloom filter is neither empty nor full. Nodes that have dropped a block's logs still have its
-    /// header.
-    ///
-    /// # Errors
-    /// [`PoolError`].
-    pub async fn block_with_logs(&self, span: BlockSpan) -> Result<Option<BlockSpan>, PoolError> {
-        let middle = span.first() + (span.last() - span.first()) / 2;
-        for number in [span.first(), middle, span.last()] {
-            let question = Question {
-                purpose: Purpose::Witness,
-                method: "eth_getBlockByNumber",
-                params: json!([format!("{number:#x}"), false]),
-                block: Some(number),
-            };
-            let read =
-                |answer| read_as::<Option<Blooming>>(answer)?.ok_or_else(|| format!("has no block {number}"));
-            let (header, _) = self.ask(&question, read).await?;
-            let bits: u32 = header.logs_bloom.iter().map(|byte| byte.count_ones()).sum();
-            if bits > 0 && bits < 8 * 256 {
-                return Ok(BlockSpan::new(number, number).ok());
-            }
-        }
-        Ok(None)
-    }
-
-    /// Asks each endpoint of a scan for all logs of a block that has some. Those that answer with none are not asked again
-    /// in this run. Returns whether all showed logs; one that refuses such a question shows nothing, for or against it.
-    pub async fn show_any_log(&self, labels: &BTreeSet<String>, block: BlockSpan) -> AnyLog {
-        let mut shown = AnyLog::Shown;
-        let number = format!("{:#x}", block.first());
-        let params = json!([{ "fromBlock": number, "toBlock": number }]);
-        for endpoint in self.endpoints.iter().filter(|endpoint| labels.contains(endpoint.label())) {
-            let answer = endpoint.request(Purpose::Witness, "eth_getLogs", &params).await;
-            match answer.map(read_as::<Vec<RawLog>>) {
-                Ok(Ok(logs)) if !logs.is_empty() => {}
-                Ok(Ok(_)) => {
-                    let text = format!(
-                        "answers that block {} holds no log at all, yet its header says that it does: it does not hold \
-                         these logs",
-                        block.first()
-                    );
-                    self.distrust(bad_answer(endpoint, text)).await;
-                    shown = AnyLog::Caught;
-                }
-                Ok(Err(_)) | Err(_) if shown == AnyLog::Shown => shown = AnyLog::Unknown,
-                Ok(Err(_)) | Err(_) => {}
-            }
-        }
-        shown
-    }
-
     /// Asks other operators for parts of a scan again, as much of it as `wish` needs, and compares.
     ///
     /// Which parts depends on the day and the filter alone. Where no other operator answers, the level stays
@@ -203,8 +129,10 @@ impl Pool {
             let mut receipts: BTreeMap<B256, Vec<RawLog>> = BTreeMap::new();
             for log in &logs {
                 if let Entry::Vacant(unseen) = receipts.entry(log.transaction_hash) {
-                    let Ok(receipt) = self.receipt(log, &|_| true).await else { return Ok(confirmed) };
-                    unseen.insert(receipt.0);
+                    let Ok((logs, _)) = self.logs_of_transaction(log, &|_| true).await else {
+                        return Ok(confirmed);
+                    };
+                    unseen.insert(logs);
                 }
                 confirmed.logs_in_receipts +=
                     u64::from(receipts.get(&log.transaction_hash).is_some_and(|logs| logs.contains(log)));
@@ -229,7 +157,7 @@ impl Pool {
         let task = Task::Scan { filter: &window.filter, block: window.span.first() };
         let others =
             self.candidates(&task).into_iter().filter(|endpoint| endpoint.operator() != first.operator());
-        'others: for other in others.filter(|other| !other.is_down() && !other.lacks("eth_getLogs")) {
+        'others: for other in others.filter(|other| !other.is_unfit(&task)) {
             let width = other.log_window(&window.filter);
             let spans: Vec<BlockSpan> = match sample.at {
                 Some(at) => part_of(window.span, width, at).into_iter().collect(),
@@ -254,71 +182,6 @@ impl Pool {
             return Ok(Some((other.operator().to_owned(), blocks)));
         }
         Ok(None)
-    }
-
-    /// One has a log that the other lacks: the receipt of its transaction tells which of them is wrong. The word of others
-    /// comes first; that of the one that has the log last.
-    async fn who_is_wrong(&self, log: &RawLog, has: &Arc<Endpoint>, lacks: &Arc<Endpoint>) -> Doubt {
-        let at = format!("log {} of block {}", log.log_index, log.block_number);
-        let not_a_party = |endpoint: &Endpoint| ![has.label(), lacks.label()].contains(&endpoint.label());
-        let lacks_itself = |endpoint: &Endpoint| endpoint.label() == lacks.label();
-        let has_itself = |endpoint: &Endpoint| endpoint.label() == has.label();
-        let judges: [&(dyn Fn(&Endpoint) -> bool + Sync); 3] = [&not_a_party, &lacks_itself, &has_itself];
-        for judge in judges {
-            let Ok((logs, witness)) = self.receipt(log, judge).await else { continue };
-            if logs.contains(log) {
-                let text = format!(
-                    "does not have {at}, which {} has and the receipt by {witness} shows",
-                    has.label()
-                );
-                return Doubt::Caught(vec![bad_answer(lacks, text)]);
-            }
-            if witness != lacks.label() {
-                let text = format!(
-                    "has {at}, which {} does not have and the receipt by {witness} does not show",
-                    lacks.label()
-                );
-                return Doubt::Caught(vec![bad_answer(has, text)]);
-            }
-        }
-        let refusals = vec![
-            bad_answer(has, format!("has {at}")),
-            bad_answer(lacks, format!("does not have {at}, and nobody gives the transaction's receipt")),
-        ];
-        Doubt::Undecided(PoolError::Refused {
-            chain: self.chain().to_owned(),
-            method: format!("eth_getLogs of block {}", log.block_number),
-            refusals,
-        })
-    }
-
-    /// The logs in the receipt of a log's transaction, by the first of these endpoints that has it in that block.
-    async fn receipt(
-        &self,
-        log: &RawLog,
-        of: &(dyn Fn(&Endpoint) -> bool + Sync),
-    ) -> Result<(Vec<RawLog>, String), PoolError> {
-        let method = "eth_getTransactionReceipt";
-        let params = json!([log.transaction_hash]);
-        let mut refusals = Vec::new();
-        let task = Task::Request { method, block: Some(log.block_number) };
-        for endpoint in self.candidates(&task).into_iter().filter(|endpoint| of(endpoint)) {
-            let answer = endpoint.request(Purpose::Sample, method, &params).await;
-            let read = answer.and_then(|answer| {
-                let receipt = read_as::<Option<Receipt>>(answer).map_err(|why| bad_answer(endpoint, why))?;
-                match receipt {
-                    Some(receipt) if receipt.block_hash == log.block_hash => Ok(receipt.logs),
-                    Some(_) => Err(bad_answer(endpoint, "has the transaction in another block".to_owned())),
-                    None => Err(bad_answer(endpoint, "does not have the transaction".to_owned())),
-                }
-            });
-            match read {
-                Ok(logs) => return Ok((logs, endpoint.label().to_owned())),
-                Err(refusal) => refusals.push(refusal),
-            }
-        }
-        let chain = self.chain().to_owned();
-        Err(PoolError::Refused { chain, method: method.to_owned(), refusals })
     }
 
     /// The logs of a span by the word of one endpoint, or by what it said of it before in this day.
@@ -352,33 +215,6 @@ impl Pool {
     }
 }
 
-/// What endpoints showed of a block that holds logs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AnyLog {
-    /// Each showed some.
-    Shown,
-    /// At least one did not say.
-    Unknown,
-    /// At least one showed none.
-    Caught,
-}
-
-/// A header's part that tells of logs (Ethereum yellow paper, 4.4.3).
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Blooming {
-    #[serde(default)]
-    logs_bloom: Bytes,
-}
-
-/// A receipt's part that matters here.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Receipt {
-    block_hash: B256,
-    logs: Vec<RawLog>,
-}
-
 /// A window to ask again: whole, or from a place in it that is a fraction of what may be left out.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Sample {
@@ -394,8 +230,8 @@ fn sample(windows: usize, seed: &str) -> Vec<Sample> {
         u64::from_str_radix(&digest[..15], 16).unwrap_or(0)
     };
     let of = |index: usize| {
-        // One from each of as many stretches of equal length as samples are wanted.
-        let (from, to) = (index * windows / wanted, ((index + 1) * windows).div_ceil(wanted));
+        // One from each of as many stretches as samples are wanted, so that no window is taken twice while there are enough.
+        let (from, to) = (index * windows / wanted, (index + 1) * windows / wanted);
         let offset = number(&format!("window {index}")) % (to - from).max(1) as u64;
         let window = (from + usize::try_from(offset).unwrap_or(0)).min(windows.saturating_sub(1));
         Sample { window, at: Some(number(&format!("place {index}"))) }
@@ -414,62 +250,18 @@ fn part_of(span: BlockSpan, width: u64, at: u64) -> Option<BlockSpan> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rpc::providers::{EndpointConfig, Providers, Reach};
-    use crate::rpc::secret::Scrubber;
-    use lake::Address;
+    use crate::rpc::simulated::{self, log};
     use proptest::prelude::*;
-    use testkit::server::{Policy, Provider, TokioClock};
-    use testkit::simchain::{Emitted, SimChain};
+    use testkit::server::Policy;
 
     #[test]
     fn one_window_of_a_hundred_is_asked_again_and_three_at_least() {
         assert_eq!([1, 5, 300, 301, 1_516].map(samples), [3, 3, 3, 4, 16]);
     }
 
-    /// A pool over simulated endpoints of one chain: 300 blocks with logs in the blocks 20 and 60.
+    /// A pool over a chain of 300 blocks with logs in the blocks 20 and 60.
     async fn pool(policies: Vec<Policy>) -> Pool {
-        let log = |block| Emitted {
-            block,
-            tx_index: 0,
-            log_index: 0,
-            address: Address::repeat_byte(0xaa),
-            topics: vec![B256::repeat_byte(0x11)],
-            data: lake::Bytes::new(),
-        };
-        let clock = testkit::simchain::Clock::every(12, 0..=300, 1_700_000_000).unwrap();
-        let chain = SimChain::new(7, 0..=300, clock).unwrap().with_logs([log(20), log(60)]).unwrap();
-        let (chain, time) = (Arc::new(chain), TokioClock::of_day());
-        let time: Arc<dyn testkit::server::clock::Clock> = Arc::new(time);
-        let endpoint = |(index, policy): (usize, Policy)| {
-            let label = format!("e{index}");
-            let provider = Arc::new(Provider::new(&chain, policy.with_seed(index as u64), &time));
-            EndpointConfig {
-                operator: label.clone(),
-                label,
-                chain: "sim".into(),
-                reach: Reach::InProcess(provider.carrier()),
-                scrubber: Scrubber::default(),
-                log_window: 100,
-                purse: None,
-            }
-        };
-        let endpoints = policies.into_iter().enumerate().map(endpoint).collect();
-        let providers = Providers { endpoints, ..Providers::default() };
-        let registered = lake::registry::Chain {
-            name: "sim".into(),
-            chain_id: 7,
-            native_symbol: "ETH".into(),
-            wrapped_native: None,
-            is_l2: false,
-            launch_date: None,
-            block_seconds: 12.0,
-            multicall3: None,
-            multicall3_block: 0,
-            finality_blocks: 0,
-            source: "simulated".into(),
-            notes: String::new(),
-        };
-        Pool::open(&registered, &providers, &lake::Lake::open("memory:///").unwrap(), None).await.unwrap()
+        simulated::open(&simulated::chain(300, [log(20, 0), log(60, 0)]), policies).await.pool
     }
 
     fn span(first: u64, last: u64) -> BlockSpan {
@@ -487,7 +279,10 @@ mod tests {
         assert_eq!(pool.show_any_log(&of("e0"), span(20, 20)).await, AnyLog::Shown);
         assert!(pool.distrusted().is_empty());
         assert_eq!(pool.show_any_log(&of("e1"), span(20, 20)).await, AnyLog::Caught);
-        assert!(pool.is_distrusted("e1") && !pool.is_distrusted("e0"));
+        assert!(
+            pool.is_distrusted_with("e1", "eth_getLogs") && !pool.is_distrusted_with("e0", "eth_getLogs")
+        );
+        assert!(!pool.is_distrusted_with("e1", "eth_call"), "its state is another matter");
     }
 
     #[tokio::test(start_paused = true)]
@@ -509,7 +304,7 @@ mod tests {
             prop_assert_eq!(samples.len() as u64, super::samples(windows as u64));
             prop_assert_eq!(&samples, &sample(windows, &seed));
             let distinct: BTreeSet<usize> = samples.iter().map(|sample| sample.window).collect();
-            prop_assert!(distinct.len() >= samples.len().min(windows) / 2);
+            prop_assert_eq!(distinct.len(), samples.len().min(windows));
             let span = BlockSpan::new(first, first + count - 1).unwrap();
             for sample in samples {
                 prop_assert!(sample.window < windows);

@@ -1,22 +1,24 @@
 //! Worlds within this process: simulated chains with their deployments, endpoints before them, a lake in memory, and a
 //! time that jumps to whatever comes next.
-#![allow(dead_code, reason = "the tests of budgets and windows, which use the rest, are still to come")]
 
-use alloy_primitives::{Address, Bytes, U256, keccak256};
+use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use extract::claim::ABANDONED_AFTER;
 use extract::collect::{Collected, Collector};
+use extract::plan::Plan;
 use extract::report::Progress;
 use extract::rpc::budget::{Purse, Tariff};
 use extract::rpc::clock::Clock;
 use extract::rpc::providers::{EndpointConfig, Providers, Reach};
 use extract::rpc::secret::Scrubber;
 use extract::rpc::tally::Purpose;
+use extract::rpc::wire::InProcess;
 use extract::schedule::Schedule;
 use extract::shard::Shard;
 use jiff::Timestamp;
 use lake::Lake;
-use lake::bronze::{Audit, LiquidationLogs, Record};
+use lake::bronze::{Audit, LiquidationLogs, RawLog, Record};
 use lake::path::{self, BronzeKey};
+use lake::registry::Chain;
 use lake::run::{Overrides, Run};
 use lake::span::BlockSpan;
 use lake::status::{AuditLevel, Dataset, Reason};
@@ -24,13 +26,14 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use testkit::contracts::{AaveReserve, AaveV3, Liquidation, Price};
 use testkit::server::clock::Clock as ProviderClock;
-use testkit::server::limits::Account;
+use testkit::server::limits::{Account, Limits, Period};
 use testkit::server::{Policy, Provider, TokioClock};
 use testkit::setting::{Endpoint, Setting};
 use testkit::simchain::{self, Contracts, Emitted, SimChain};
+use tokio::time::Instant;
 
 /// The days of a world, as many as it has.
 pub(crate) const DAYS: [&str; 3] = ["2024-12-10", "2024-12-11", "2024-12-12"];
@@ -60,12 +63,93 @@ pub(crate) struct Shape {
     pub(crate) block_seconds: u64,
     /// The day at whose middle every deployment was touched last, as its state says.
     pub(crate) touched: Option<usize>,
+    /// Whether the first reserve of every deployment is touched in the middle of every day as well.
+    pub(crate) touched_daily: bool,
+    /// Whether the chains have Multicall3.
+    pub(crate) multicall3: bool,
+    /// Whether slots are missed and the chain was slower once, as Ethereum: then a block takes a little longer on average
+    /// than `block_seconds`.
+    pub(crate) uneven: bool,
 }
 
 impl Default for Shape {
     fn default() -> Self {
         let (chains, days, csus, liquidations) = (1, 2, 2, 14);
-        Self { chains, days, csus, liquidations, block_seconds: BLOCK_SECONDS, touched: None }
+        Self {
+            chains,
+            days,
+            csus,
+            liquidations,
+            block_seconds: BLOCK_SECONDS,
+            touched: None,
+            touched_daily: false,
+            multicall3: true,
+            uneven: false,
+        }
+    }
+}
+
+/// When the blocks of a world's chains were made, and which are those of its days.
+#[derive(Debug, Clone)]
+struct Calendar {
+    clock: simchain::Clock,
+    last: u64,
+    days: Vec<BlockSpan>,
+    /// Seconds from block to block on average, as a registry has it.
+    block_seconds: f64,
+}
+
+impl Calendar {
+    fn of(shape: Shape) -> Self {
+        if shape.uneven { Self::uneven(shape) } else { Self::even(shape) }
+    }
+
+    fn even(shape: Shape) -> Self {
+        let a_day = 86_400 / shape.block_seconds;
+        let day = |day: usize| {
+            let first = BEFORE + a_day * day as u64;
+            BlockSpan::new(first, first + a_day - 1).unwrap()
+        };
+        let days: Vec<BlockSpan> = (0..shape.days).map(day).collect();
+        let last = days.last().unwrap().last() + AFTER;
+        let start = MIDNIGHT - BEFORE * shape.block_seconds;
+        let clock = simchain::Clock::every(shape.block_seconds, 0..=last, start).unwrap();
+        Self { clock, last, days, block_seconds: shape.block_seconds as f64 }
+    }
+
+    /// Years at a slower pace, a hundred days of slots of which one in a hundred is missed, the days, and three weeks more.
+    fn uneven(shape: Shape) -> Self {
+        let slot = shape.block_seconds;
+        let mut time = MIDNIGHT - 100 * 86_400;
+        let (mut number, slow) = (300_000, 300_000);
+        let mut anchors = vec![(0, time - slow * slot * 6 / 5), (number, time)];
+        let mut dice = 7_u64;
+        while time < MIDNIGHT + (shape.days as u64 + 21) * 86_400 {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let regular = 1 + (dice >> 33) % 198;
+            (number, time) = (number + regular, time + regular * slot);
+            anchors.push((number, time));
+            (number, time) = (number + 1, time + 2 * slot);
+            anchors.push((number, time));
+        }
+        let clock = simchain::Clock::through(anchors).unwrap();
+        let first_from = |second: u64| {
+            let (mut low, mut high) = (0, number);
+            while low < high {
+                let middle = low + (high - low) / 2;
+                if clock.time(middle).unwrap() < second { low = middle + 1 } else { high = middle }
+            }
+            low
+        };
+        let midnight = |day: usize| first_from(MIDNIGHT + day as u64 * 86_400);
+        let days = (0..shape.days)
+            .map(|day| BlockSpan::new(midnight(day), midnight(day + 1) - 1).unwrap())
+            .collect();
+        Self { clock, last: number, days, block_seconds: slot as f64 * 1.01 }
+    }
+
+    fn time(&self, block: u64) -> u64 {
+        self.clock.time(block).unwrap()
     }
 }
 
@@ -79,6 +163,7 @@ pub(crate) fn paused<F: Future>(future: F) -> F::Output {
 pub(crate) struct World {
     setting: Setting,
     shape: Shape,
+    calendar: Calendar,
     chains: Vec<Arc<SimChain>>,
     markets: Vec<Vec<AaveV3>>,
 }
@@ -87,17 +172,22 @@ impl World {
     pub(crate) fn new(shape: Shape) -> Self {
         let mut setting = Setting::new().unwrap();
         let (mut chains, mut markets) = (Vec::new(), Vec::new());
+        let calendar = Calendar::of(shape);
         for (name, id) in CHAINS.into_iter().take(shape.chains) {
-            setting = setting.with_chain(name, id, shape.block_seconds as f64);
-            let of_chain: Vec<AaveV3> = (0..shape.csus).map(|csu| market(name, csu, shape)).collect();
+            setting = match shape.multicall3 {
+                true => setting.with_chain(name, id, calendar.block_seconds),
+                false => setting.with_chain_without_multicall3(name, id, calendar.block_seconds),
+            };
+            let of_chain: Vec<AaveV3> =
+                (0..shape.csus).map(|csu| market(name, csu, shape, &calendar)).collect();
             for (index, market) in of_chain.iter().enumerate() {
                 setting = setting.with_aave_v3(&csu_id(name, index), name, market.provider);
             }
-            chains.push(Arc::new(chain(id, &of_chain, shape)));
+            chains.push(Arc::new(chain(id, &of_chain, shape, &calendar)));
             markets.push(of_chain);
         }
         setting.run_file(DAYS[0], DAYS[shape.days - 1]).unwrap();
-        Self { setting, shape, chains, markets }
+        Self { setting, shape, calendar, chains, markets }
     }
 
     /// Ids of all CSUs of a chain.
@@ -112,7 +202,33 @@ impl World {
 
     /// Blocks of a day.
     pub(crate) fn blocks(&self, day: usize) -> BlockSpan {
-        blocks(self.shape, day)
+        self.calendar.days[day]
+    }
+
+    /// The liquidations of these blocks, by any deployment.
+    pub(crate) fn logs_in(&self, span: BlockSpan) -> Vec<RawLog> {
+        let topic = liquidation_topic();
+        let logs = self.chains[0].logs(span.first()..=span.last());
+        logs.filter(|log| log.topics.first() == Some(&topic)).cloned().collect()
+    }
+
+    /// What every run must ask before it goes on: chain ids, the last final block, the first block of the chain and those
+    /// of the days, whose headers the journals of their days may not have.
+    pub(crate) fn is_introduction(&self, question: &str) -> bool {
+        let firsts = (0..self.shape.days).map(|day| format!("{:#x}", self.blocks(day).first()));
+        let tags = ["finalized", "latest", "0x0"].map(str::to_owned);
+        let headers = tags.into_iter().chain(firsts).map(|block| format!("[\"{block}\",false]"));
+        question.contains("eth_chainId") || headers.into_iter().any(|header| question.contains(&header))
+    }
+
+    /// The directory with the registry and the run file.
+    pub(crate) fn setting(&self) -> &Setting {
+        &self.setting
+    }
+
+    /// The first chain's row in the registry.
+    pub(crate) fn registered(&self) -> Chain {
+        self.run(&Wish::default()).registry.chain(CHAINS[0].0).unwrap().clone()
     }
 
     /// Its run file, for a process.
@@ -170,6 +286,23 @@ impl World {
         collector.collect().await
     }
 
+    /// What collecting into a lake will take, as `extract plan` says.
+    pub(crate) async fn plan(&self, lake: &Lake, site: &Site, wish: &Wish) -> Plan {
+        let run = self.run(wish);
+        let progress = Progress::to_stderr();
+        let collector = Collector {
+            run: &run,
+            lake,
+            providers: &site.providers,
+            recorder: None,
+            at_once: wish.at_once,
+            audit: wish.audit,
+            progress: &progress,
+            schedule: &Schedule::default(),
+        };
+        collector.plan().await
+    }
+
     /// The bronze of one faultless endpoint a chain, in a time of its own.
     pub(crate) fn truth(&self) -> Bronze {
         paused(async {
@@ -185,33 +318,31 @@ impl World {
     }
 }
 
-fn csu_id(chain: &str, csu: usize) -> String {
-    format!("aave_v3_{chain}_{csu}")
+/// Aave V3's `LiquidationCall`.
+pub(crate) fn liquidation_topic() -> B256 {
+    keccak256("LiquidationCall(address,address,address,uint256,uint256,address,bool)")
 }
 
-fn blocks(shape: Shape, day: usize) -> BlockSpan {
-    let a_day = 86_400 / shape.block_seconds;
-    let first = BEFORE + a_day * day as u64;
-    BlockSpan::new(first, first + a_day - 1).unwrap()
+fn csu_id(chain: &str, csu: usize) -> String {
+    format!("aave_v3_{chain}_{csu}")
 }
 
 fn middle(span: BlockSpan) -> u64 {
     span.first() + span.count() / 2
 }
 
-fn start(shape: Shape) -> u64 {
-    MIDNIGHT - BEFORE * shape.block_seconds
-}
-
-fn market(chain: &str, csu: usize, shape: Shape) -> AaveV3 {
+fn market(chain: &str, csu: usize, shape: Shape, calendar: &Calendar) -> AaveV3 {
     let name = csu_id(chain, csu);
     let token = |of: &str| Address::from_word(keccak256(format!("{name} {of}")));
     let usd = |cents: u64| U256::from(cents * 1_000_000);
     let stable = Price::Always(usd(100));
     let mut stable =
         AaveReserve::new(token("stable"), "USDS", 6, 5_000_000_000_000, 2_000_000_000_000, stable);
-    stable.touched_at =
-        shape.touched.map_or(0, |day| start(shape) + shape.block_seconds * middle(blocks(shape, day)));
+    let noon = |day: &BlockSpan| calendar.time(middle(*day));
+    stable.touched_at = shape.touched.map_or(0, |day| noon(&calendar.days[day]));
+    if shape.touched_daily {
+        stable.touches = calendar.days.iter().map(noon).collect();
+    }
     // Another price every few blocks, so that a read at the wrong block shows.
     let steps = (0..2_000).map(|step| (step * 7, usd(300_000 + step * 7 + csu as u64))).collect();
     let (supplied, borrowed) = (900_000_000_000_000_000_000, 100_000_000_000_000_000_000);
@@ -219,30 +350,29 @@ fn market(chain: &str, csu: usize, shape: Shape) -> AaveV3 {
     AaveV3::named(&name, vec![stable, ether])
 }
 
-fn chain(id: u64, markets: &[AaveV3], shape: Shape) -> SimChain {
-    let last = blocks(shape, shape.days - 1).last();
-    let clock = simchain::Clock::every(shape.block_seconds, 0..=last + AFTER, start(shape)).unwrap();
+fn chain(id: u64, markets: &[AaveV3], shape: Shape, calendar: &Calendar) -> SimChain {
     let contracts: Vec<Box<dyn Contracts>> =
         markets.iter().map(|market| Box::new(market.clone()) as Box<dyn Contracts>).collect();
-    SimChain::new(id, 0..=last + AFTER, clock)
+    SimChain::new(id, 0..=calendar.last, calendar.clock.clone())
         .unwrap()
         .with_finality(FINALITY)
+        .with_multicall3_from(shape.multicall3.then_some(0))
         .with_contracts(contracts)
-        .with_logs(logs(markets, shape))
+        .with_logs(logs(markets, shape, &calendar.days))
         .unwrap()
 }
 
 /// Liquidations at the edges of the days, two in one block, one just outside on either side, one of every deployment where
 /// it was touched, and the others anywhere; beside them a log that is nobody's.
-fn logs(markets: &[AaveV3], shape: Shape) -> Vec<Emitted> {
-    let (first, last) = (blocks(shape, 0).first(), blocks(shape, shape.days - 1).last());
-    let edges = (0..shape.days).flat_map(|day| [blocks(shape, day).first(), blocks(shape, day).last()]);
+fn logs(markets: &[AaveV3], shape: Shape, days: &[BlockSpan]) -> Vec<Emitted> {
+    let (first, last) = (days[0].first(), days[days.len() - 1].last());
+    let edges = days.iter().flat_map(|day| [day.first(), day.last()]);
     let mut places: Vec<(u64, usize)> =
         edges.chain([first - 1, last + 1, first + 77, first + 77]).map(|block| (block, 0)).collect();
     let anywhere = |nth: u64| first + (nth * 7_919 + nth * nth * 131 + 29) % (last - first);
     places.extend((0..shape.liquidations).map(|nth| (anywhere(nth as u64), nth % markets.len())));
     if let Some(day) = shape.touched {
-        places.extend((0..markets.len()).map(|csu| (middle(blocks(shape, day)), csu)));
+        places.extend((0..markets.len()).map(|csu| (middle(days[day]), csu)));
     }
     let liquidation = |(nth, (block, csu)): (usize, (u64, usize))| {
         let market = &markets[csu];
@@ -266,7 +396,14 @@ fn logs(markets: &[AaveV3], shape: Shape) -> Vec<Emitted> {
         topics: vec![keccak256("Transfer(address,address,uint256)")],
         data: Bytes::new(),
     };
-    places.into_iter().enumerate().map(liquidation).chain([stray]).collect()
+    let daily = if shape.touched_daily { days } else { &[] };
+    let touches = daily.iter().enumerate().flat_map(|(day, blocks)| {
+        let touch = move |(csu, market): (usize, &AaveV3)| {
+            market.touch(&market.reserves[0], middle(*blocks), 5, 20_000 + (10 * day + csu) as u64)
+        };
+        markets.iter().enumerate().map(touch)
+    });
+    places.into_iter().enumerate().map(liquidation).chain(touches).chain([stray]).collect()
 }
 
 /// What a run is to do.
@@ -342,8 +479,10 @@ impl Host {
         Self { operator: operator.to_owned(), ..self }
     }
 
-    pub(crate) fn charging(self, tariff: Tariff) -> Self {
-        Self { tariff, ..self }
+    /// With limits of its key that the providers file states truly.
+    pub(crate) fn limited(self, limits: Limits) -> Self {
+        let tariff = tariff_of(&self.operator, &limits);
+        Self { policy: Policy { limits, ..self.policy }, tariff, ..self }
     }
 
     /// With a key that others have too. What the first of them charges counts for all.
@@ -352,10 +491,92 @@ impl Host {
     }
 }
 
+/// What a truthful providers file says of limits.
+fn tariff_of(operator: &str, limits: &Limits) -> Tariff {
+    let cost = |units: u64| u32::try_from(units).unwrap();
+    let of_period = |period| limits.quota.filter(|quota| quota.period == period).map(|quota| quota.units);
+    Tariff {
+        operator: operator.to_owned(),
+        unit: format!("units of {operator}"),
+        units_per_second: limits.per_second.map_or(10_000.0, |rate| rate.units as f64),
+        units_per_month: of_period(Period::Month),
+        units_per_day: of_period(Period::Day),
+        cost: limits
+            .prices
+            .methods
+            .iter()
+            .map(|price| (price.method.to_owned(), cost(price.units)))
+            .collect(),
+        other: cost(limits.prices.other),
+        batch: cost(limits.prices.batch),
+        source: "simulated".to_owned(),
+    }
+}
+
 /// Endpoints with the providers behind them. To be opened within the time in which they are asked.
 pub(crate) struct Site {
     pub(crate) providers: Providers,
     hosts: BTreeMap<String, Arc<Provider>>,
+    opened: Instant,
+    exchanges: Exchanges,
+}
+
+/// All that was said to the providers of a site, and what they said, in the order of the questions.
+type Exchanges = Arc<Mutex<Vec<Exchange>>>;
+
+/// A request with its reply.
+#[derive(Debug, Clone)]
+pub(crate) struct Exchange {
+    pub(crate) label: String,
+    body: Value,
+    /// Status and body; none while it is on its way, or when the connection broke.
+    reply: Option<(u16, Vec<u8>)>,
+    /// Whether nothing is on its way any more.
+    ended: bool,
+}
+
+impl Exchange {
+    /// Whether an error came in place of a result.
+    pub(crate) fn is_refused(&self) -> bool {
+        let refused = |(status, body): &(u16, Vec<u8>)| {
+            let body: Value = serde_json::from_slice(body).unwrap_or_default();
+            *status != 200 || body["result"].is_null()
+        };
+        self.reply.as_ref().is_some_and(refused)
+    }
+
+    /// What it asks for, without its ids: who asks the same twice has the same here.
+    pub(crate) fn question(&self) -> String {
+        let calls = self.body.as_array().cloned().unwrap_or_else(|| vec![self.body.clone()]);
+        let question = |call: &Value| format!("{} {}", call["method"], call["params"]);
+        format!("{}: {}", self.label, calls.iter().map(question).collect::<Vec<_>>().join(", "))
+    }
+
+    /// The log query that it is.
+    pub(crate) fn scan(&self) -> Option<Scanned> {
+        Scanned::read(&self.body)
+    }
+}
+
+/// A provider's carrier that writes down what it carries.
+fn overheard(label: String, carrier: InProcess, exchanges: Exchanges) -> InProcess {
+    Arc::new(move |body| {
+        let (exchanges, carried) = (Arc::clone(&exchanges), carrier(body.clone()));
+        let body = serde_json::from_slice(&body).unwrap();
+        let asked = Exchange { label: label.clone(), body, reply: None, ended: false };
+        Box::pin(async move {
+            let nth = {
+                let mut exchanges = exchanges.lock().unwrap();
+                exchanges.push(asked);
+                exchanges.len() - 1
+            };
+            let carried = carried.await;
+            let exchange = &mut exchanges.lock().unwrap()[nth];
+            exchange.reply = carried.as_ref().ok().map(|(status, _, body)| (*status, body.clone()));
+            exchange.ended = true;
+            carried
+        })
+    })
 }
 
 impl Site {
@@ -363,8 +584,9 @@ impl Site {
         let clock = Clock::at(Timestamp::from_second(TODAY).unwrap());
         let time: Arc<dyn ProviderClock> = Arc::new(TokioClock::at(TODAY as u64));
         let mut keys: BTreeMap<&'static str, (Arc<Purse>, Arc<Account>)> = BTreeMap::new();
-        let mut site =
-            Self { providers: Providers { clock, ..Providers::default() }, hosts: BTreeMap::new() };
+        let providers = Providers { clock, ..Providers::default() };
+        let exchanges = Exchanges::default();
+        let mut site = Self { providers, hosts: BTreeMap::new(), opened: Instant::now(), exchanges };
         for host in hosts {
             let name = host.key.unwrap_or(&host.label);
             let new_key = || {
@@ -376,12 +598,13 @@ impl Site {
                 None => new_key(),
             };
             let provider = Provider::new(&world.chains[host.chain], host.policy, &time);
-            let provider = Arc::new(provider.with_account(&account).keeping_bodies());
+            let provider = Arc::new(provider.with_account(&account));
+            let carrier = overheard(host.label.clone(), provider.carrier(), Arc::clone(&site.exchanges));
             site.providers.endpoints.push(EndpointConfig {
                 label: host.label.clone(),
                 operator: host.operator,
                 chain: CHAINS[host.chain].0.to_owned(),
-                reach: Reach::InProcess(provider.carrier()),
+                reach: Reach::InProcess(carrier),
                 scrubber: Scrubber::default(),
                 log_window: host.window,
                 purse: Some(purse),
@@ -391,19 +614,51 @@ impl Site {
         site
     }
 
-    /// The provider behind an endpoint.
-    pub(crate) fn behind(&self, label: &str) -> &Arc<Provider> {
-        &self.hosts[label]
+    /// The same providers as another process meets them, later: its purses are new, the providers' accounts are not.
+    pub(crate) fn again(&self) -> Self {
+        let now = Timestamp::from_second(TODAY).unwrap() + self.opened.elapsed();
+        let clock = Clock::at(now);
+        let mut purses: BTreeMap<String, Arc<Purse>> = BTreeMap::new();
+        let mut providers = Providers { clock, ..self.providers.clone() };
+        for endpoint in &mut providers.endpoints {
+            let old = endpoint.purse.as_ref().unwrap();
+            let new = || Arc::new(Purse::new(old.name(), old.tariff().clone(), clock));
+            endpoint.purse = Some(Arc::clone(purses.entry(old.name().to_owned()).or_insert_with(new)));
+        }
+        let exchanges = Arc::clone(&self.exchanges);
+        Self { providers, hosts: self.hosts.clone(), opened: self.opened, exchanges }
+    }
+
+    /// What the providers' accounts say, a key once.
+    pub(crate) fn accounts(&self) -> Vec<&Arc<Account>> {
+        let mut accounts: Vec<&Arc<Account>> = Vec::new();
+        for account in self.hosts.values().map(|provider| provider.account()) {
+            if !accounts.iter().any(|known| Arc::ptr_eq(known, account)) {
+                accounts.push(account);
+            }
+        }
+        accounts
+    }
+
+    /// All requests so far, in order, with their replies.
+    pub(crate) fn exchanges(&self) -> Vec<Exchange> {
+        self.exchanges.lock().unwrap().clone()
+    }
+
+    /// Requests that are on their way.
+    pub(crate) fn under_way(&self) -> usize {
+        self.exchanges.lock().unwrap().iter().filter(|exchange| !exchange.ended).count()
     }
 
     /// Requests that reached the providers.
-    pub(crate) fn requests(&self) -> u64 {
-        self.hosts.values().map(|provider| provider.tally().requests).sum()
+    pub(crate) fn requests(&self) -> usize {
+        self.exchanges.lock().unwrap().len()
     }
 
     /// The log queries that an endpoint was asked, in order.
     pub(crate) fn scans(&self, label: &str) -> Vec<Scanned> {
-        self.behind(label).bodies().iter().filter_map(|body| Scanned::read(body)).collect()
+        let exchanges = self.exchanges();
+        exchanges.iter().filter(|exchange| exchange.label == label).filter_map(Exchange::scan).collect()
     }
 }
 
@@ -415,8 +670,7 @@ pub(crate) struct Scanned {
 }
 
 impl Scanned {
-    fn read(body: &str) -> Option<Self> {
-        let call: Value = serde_json::from_str(body).unwrap();
+    fn read(call: &Value) -> Option<Self> {
         let filter = &call["params"][0];
         let block =
             |name: &str| u64::from_str_radix(filter[name].as_str().unwrap().trim_start_matches("0x"), 16);

@@ -2,13 +2,14 @@
 //! can be, asked no more, and what rests on their word is collected again.
 
 use crate::in_process::{
-    Bronze, DAYS, Host, Shape, Site, Wish, World, assert_complete, assert_same, audit, bronze, differences,
-    liquidations, memory, paused, unfinished,
+    Bronze, DAYS, Exchange, Host, Shape, Site, Wish, World, assert_complete, assert_same, audit, bronze,
+    differences, liquidations, memory, paused, unfinished,
 };
 use extract::collect::Collected;
 use lake::Lake;
 use lake::status::AuditLevel;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use testkit::server::clock::Clock;
 use testkit::server::dialects::entry;
@@ -55,9 +56,14 @@ fn cut_silently() -> Policy {
     Policy { result_cap: Some(ResultCap { logs: 5, more: TooManyLogs::CutSilently }), ..Policy::honest() }
 }
 
+/// Whether an endpoint was caught, for its logs alone or for all it says.
 fn distrusted(collected: &Collected, label: &str) -> bool {
-    let begins = format!("endpoint not trusted: {label}:");
-    collected.warnings.iter().any(|warning| warning.starts_with(&begins))
+    let begins = [format!("endpoint not trusted: {label}:"), not_with_logs(label)];
+    collected.warnings.iter().any(|warning| begins.iter().any(|begins| warning.starts_with(begins)))
+}
+
+fn not_with_logs(label: &str) -> String {
+    format!("endpoint not trusted with logs: {label}:")
 }
 
 async fn collect(world: &World, lake: &Lake, hosts: Vec<Host>, wish: &Wish) -> Collected {
@@ -129,8 +135,14 @@ fn an_endpoint_without_a_log_that_must_exist_is_caught_without_a_second_opinion(
 fn logs_that_do_not_exist_never_reach_bronze() {
     let world = World::new(Shape::default());
     let truth = world.truth();
-    // One with another hash for its block is known for a stray only where the other endpoint has logs of that block, too.
-    for stray in [StrayLog::OtherContract, StrayLog::OtherBlock, StrayLog::Removed] {
+    let strays = [
+        StrayLog::OtherContract,
+        StrayLog::OtherBlock,
+        StrayLog::Removed,
+        StrayLog::OtherHash,
+        StrayLog::Invented,
+    ];
+    for stray in strays {
         for (windows, case) in [((WIDE, WIDE / 2), "asked first"), ((WIDE / 2, WIDE), "asked second")] {
             paused(async {
                 let policy = Policy { stray_log: Some(stray), ..Policy::honest() };
@@ -146,6 +158,135 @@ fn logs_that_do_not_exist_never_reach_bronze() {
             });
         }
     }
+}
+
+#[test]
+fn a_log_of_a_block_that_is_gone_is_told_by_the_header_and_costs_no_snapshot() {
+    let world = World::new(Shape::default());
+    let truth = world.truth();
+    let stale = || Policy { stray_log: Some(StrayLog::OtherHash), ..Policy::honest() };
+    // The day's last block holds a log, so windows end where none is: 900 blocks do not divide a day.
+    let liar = || Host::new("liar", stale()).window(900);
+    let no_state = Policy { refused_methods: vec![("eth_call", &entry::METHOD)], ..Policy::honest() };
+    // The only other endpoint has no state: the snapshots are the caught one's.
+    let honest = || Host::new("honest", no_state.clone()).window(500);
+    paused(async {
+        let lake = memory();
+        let collected = collect(&world, &lake, vec![liar(), honest()], &Wish::default()).await;
+        let caught: Vec<&String> =
+            collected.warnings.iter().filter(|warning| warning.starts_with(&not_with_logs("liar"))).collect();
+        assert_eq!(caught.len(), 1, "{:#?}", collected.warnings);
+        assert!(caught[0].contains("whose header it gives with hash"), "{}", caught[0]);
+        assert!(!distrusted(&collected, "honest"), "{:#?}", collected.warnings);
+        assert_complete(&collected);
+        assert_same(&truth, &bronze(&lake).await);
+        assert_eq!(audit(&lake, 0).await.scans[0].operators, ["honest"]);
+
+        // With nobody else the days stay open, and the reason names a block and both hashes; the snapshots stand.
+        let lake = memory();
+        let collected = collect(&world, &lake, vec![liar()], &Wish::default()).await;
+        let left = unfinished(&collected);
+        assert_eq!(left.len(), 4, "{left:?}");
+        assert!(left.iter().all(|text| text.contains(" liquidations: ")), "{left:?}");
+        assert!(left.iter().all(|text| text.contains("has hash 0xeeee")), "{left:?}");
+    });
+}
+
+#[test]
+fn an_invented_log_is_caught_by_its_own_receipts_or_by_a_third_operator() {
+    let world = World::new(Shape::default());
+    let truth = world.truth();
+    let invents = Policy { stray_log: Some(StrayLog::Invented), ..Policy::honest() };
+    let liar = |policy: &Policy| Host::new("liar", policy.clone()).window(WIDE);
+    let honest = || Host::new("honest", Policy::honest()).window(WIDE / 2);
+    assert_caught(&world, &truth, vec![liar(&invents), honest()], "its block's receipts do not show it");
+    let no_receipts = Policy {
+        refused_methods: vec![
+            ("eth_getTransactionReceipt", &entry::METHOD),
+            ("eth_getBlockReceipts", &entry::METHOD),
+        ],
+        ..invents
+    };
+    let third = Host::new("third", Policy::honest()).window(WIDE / 4);
+    assert_caught(
+        &world,
+        &truth,
+        vec![liar(&no_receipts), honest(), third],
+        "a third has the block's receipts",
+    );
+    paused(async {
+        let lake = memory();
+        let hosts = vec![liar(&no_receipts), honest()];
+        let left = unfinished(&collect(&world, &lake, hosts, &Wish::default()).await);
+        assert_eq!(left.len(), 4, "word against word: {left:?}");
+        assert!(left.iter().all(|text| text.contains("liar: has log 7777")), "{left:?}");
+        assert!(left.iter().all(|text| text.contains("honest: does not have log 7777")), "{left:?}");
+    });
+}
+
+#[test]
+fn an_endpoint_without_logs_keeps_the_snapshots_that_rest_on_its_state() {
+    let world = World::new(Shape { touched: Some(0), ..Shape::default() });
+    let truth = world.truth();
+    let no_logs = Policy { missing_logs_per_mille: 1_000, ..Policy::honest() };
+    let no_state = Policy { refused_methods: vec![("eth_call", &entry::METHOD)], ..Policy::honest() };
+    paused(async {
+        let lake = memory();
+        let hosts =
+            vec![Host::new("liar", no_logs).window(WIDE), Host::new("honest", no_state).window(WIDE / 2)];
+        let site = Site::open(&world, hosts);
+        let collected = world.collect(&lake, &site, &Wish::default()).await;
+        assert!(distrusted(&collected, "liar"), "{:#?}", collected.warnings);
+        assert_complete(&collected);
+        assert_same(&truth, &bronze(&lake).await);
+        // Snapshots were read once: those of the first day before it was caught, and were not asked for again.
+        let last = format!("{:#x}", world.blocks(0).last());
+        let of_state = |question: &String| question.contains("eth_call") && question.contains(&last);
+        let questions = site.exchanges().iter().map(Exchange::question).filter(of_state).collect::<Vec<_>>();
+        let distinct: BTreeSet<&String> = questions.iter().collect();
+        assert!(!questions.is_empty() && distinct.len() == questions.len(), "{questions:#?}");
+    });
+}
+
+#[test]
+fn logs_in_any_order_are_no_lie() {
+    let world = World::new(Shape::default());
+    let truth = world.truth();
+    paused(async {
+        let lake = memory();
+        let policy = Policy { shuffles_logs: true, ..Policy::honest() };
+        let hosts = vec![Host::new("unordered", policy).window(WIDE)];
+        let collected = collect(&world, &lake, hosts, &Wish::default()).await;
+        assert_complete(&collected);
+        assert!(collected.warnings.is_empty(), "{:#?}", collected.warnings);
+        assert_same(&truth, &bronze(&lake).await);
+    });
+}
+
+#[test]
+fn logs_that_come_twice_are_not_taken_and_the_day_says_so() {
+    let world = World::new(Shape::default());
+    let truth = world.truth();
+    let twice = || Policy { repeats_log: true, ..Policy::honest() };
+    for (windows, case) in [((WIDE, WIDE / 2), "asked first"), ((WIDE / 2, WIDE), "asked second")] {
+        paused(async {
+            let lake = memory();
+            let hosts = vec![
+                Host::new("liar", twice()).window(windows.0),
+                Host::new("honest", Policy::honest()).window(windows.1),
+            ];
+            let collected = collect(&world, &lake, hosts, &Wish::default()).await;
+            assert!(unfinished(&collected).is_empty(), "{case}: {:#?}", unfinished(&collected));
+            assert_same(&truth, &bronze(&lake).await);
+        });
+    }
+    paused(async {
+        let lake = memory();
+        let hosts = vec![Host::new("liar", twice()).window(WIDE)];
+        let left = unfinished(&collect(&world, &lake, hosts, &Wish::default()).await);
+        assert_eq!(left.len(), 4, "{left:?}");
+        assert!(left.iter().all(|text| text.contains("came twice")), "{left:?}");
+    });
 }
 
 /// A world that was touched on its second day; an endpoint that misses logs of the first, and on the second the log that
@@ -202,7 +343,10 @@ fn what_an_endpoint_said_on_earlier_days_is_collected_again_once_it_is_caught() 
 fn two_operators_that_differ_without_a_receipt_leave_the_day_open() {
     let world = World::new(Shape::default());
     let no_receipts = |policy: Policy| Policy {
-        refused_methods: vec![("eth_getTransactionReceipt", &entry::METHOD)],
+        refused_methods: vec![
+            ("eth_getTransactionReceipt", &entry::METHOD),
+            ("eth_getBlockReceipts", &entry::METHOD),
+        ],
         ..policy
     };
     paused(async {
@@ -214,7 +358,11 @@ fn two_operators_that_differ_without_a_receipt_leave_the_day_open() {
         let collected = collect(&world, &lake, hosts, &Wish::default()).await;
         let left = unfinished(&collected);
         assert_eq!(left.len(), 4, "{left:?}");
-        assert!(left.iter().all(|text| text.contains("nobody gives the transaction's receipt")), "{left:?}");
+        assert!(
+            left.iter()
+                .all(|text| text.contains("nobody else gives the transaction's or the block's receipts")),
+            "{left:?}"
+        );
         assert!(liquidations(&lake, &world.csus(0)[0], 0).await.is_none());
     });
 }

@@ -4,12 +4,22 @@
 mod absent_history;
 mod anvil;
 mod bad_input;
+mod budgets;
 mod demo;
+mod doctor;
 mod in_process;
+mod kills;
 mod liars;
+mod never_twice;
+mod plans;
+mod planted_key;
+mod registry;
+mod routing;
 mod same_bytes;
 mod shards;
 mod status;
+mod too_much;
+mod windows;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -76,7 +76,7 @@ fn limits() -> impl Strategy<Value = Limits> {
 
 /// Any endpoint that does not lie about the logs and the state that it has: it may refuse, fail, or answer with what
 /// cannot be believed.
-fn any_policy() -> impl Strategy<Value = Policy> {
+pub(crate) fn any_policy() -> impl Strategy<Value = Policy> {
     let often = |strategy| proptest::option::weighted(0.4, strategy);
     let limits_of_requests = (
         proptest::option::weighted(0.5, span_cap()),

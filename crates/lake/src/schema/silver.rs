@@ -117,22 +117,24 @@ table! {
 
 table! {
     /// One price answer, whether used or not.
-    Price = "price", version "1.0.0", one row per "chain, token, block, source and feed" {
+    Price = "price", version "1.1.0", one row per "chain, token, block, source and feed" {
         key chain_id: i64, "", "EIP-155 chain id.";
-        key token: String, "", "Token address.";
+        key token: String, "", "Token address; 0xbbbb...bbbb stands for Bitcoin itself, 0xeeee...eeee for the native coin.";
         key block_number: i64, "block", "Block of the answer.";
         key source: PriceSource, "", "Kind of source.";
-        key feed: String, "", "Contract that was asked.";
+        key feed: String, "", "Contract that was asked, or the name of an off-chain service.";
         col chain: String, "", "Chain, as in the registry.";
         col date: Day, "day", "Calendar day of the run's time zone.";
-        col answer_raw: Option<String>, "", "The answer as an integer.", null "the call failed";
+        col answer_raw: Option<String>, "", "The answer as an integer, which may be negative.", null "the call failed";
         col answer_unit: Option<String>, "", "What the answer is divided by, as an integer: 100000000 for 8 decimals.", null "the call failed";
-        col quote: String, "", "Currency of the answer: USD, or a token address.";
+        col quote: String, "", "Currency of the answer: USD, a token address, or unknown.";
+        col via: Option<String>, "", "Feeds that turned the quote currency into US dollars at the same block, as source:feed, in order, separated by semicolons.", null "the answer is in US dollars, or no price";
         col price_usd: Option<f64>, "USD per token", "Price.", null "no usable answer; status says why";
         col updated_at: Option<Seconds>, "UTC", "Time of the feed's round.", null "the source does not tell";
-        col age_s: Option<i64>, "seconds", "Block time minus updated_at.", null "the source does not tell";
-        col is_selected: bool, "", "Whether figures of that block use this answer.";
-        col status: String, "", "ok, or why it is no price: call_failed, not_positive, quote_not_usd, conflict.";
+        col age_s: Option<i64>, "seconds", "Block time minus updated_at; negative where an off-chain price is of a later time.", null "the source does not tell";
+        col is_selected: bool, "", "Whether figures of that block use this answer, by itself or to turn a quote currency into US dollars.";
+        col status: String, "", "ok, or why it is no price: call_failed, not_positive, stale, quote_unknown, quote_unpriced, conflict.";
+        col flags: String, "", "Remarks, separated by semicolons.";
         col bronze_sha256: String, "", "Digest of the bronze object.";
     }
 }

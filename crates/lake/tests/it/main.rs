@@ -2,8 +2,9 @@
 
 mod stores;
 
-use lake::registry::{AssetClass, Registry};
+use lake::registry::{AssetClass, BITCOIN, Feed, FeedQuote, NATIVE_COIN, Registry};
 use lake::run::{Overrides, Run};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 fn repository(path: &str) -> PathBuf {
@@ -50,5 +51,55 @@ fn ghos_debt_is_minted_on_ethereums_main_market() {
     assert_eq!(minters.iter().map(|csu| csu.id.as_str()).collect::<Vec<_>>(), ["aave_v3_ethereum"]);
     for token in &minters[0].minted_tokens {
         assert_eq!(registry.token("ethereum", *token).map(|facts| facts.symbol.as_str()), Some("GHO"));
+    }
+}
+
+/// Chains of the registry that have no Chainlink feed of theirs in the list that the addresses are from.
+const WITHOUT_FEEDS: [&str; 7] = ["fantom", "harmony", "ink", "megaeth", "monad", "plasma", "xlayer"];
+
+#[test]
+fn every_other_chain_has_feeds_of_its_native_coin_ether_bitcoin_and_dollars() {
+    let registry = Registry::load(&repository("pipelines/registry")).unwrap();
+    for chain in registry.chains() {
+        let feeds: Vec<&Feed> = registry.feeds(&chain.name).collect();
+        if WITHOUT_FEEDS.contains(&chain.name.as_str()) {
+            assert!(feeds.is_empty(), "{} has feeds now", chain.name);
+            continue;
+        }
+        let prices = |token| feeds.iter().any(|feed| feed.tokens.contains(&token));
+        let pair = |name: &str| feeds.iter().any(|feed| feed.description == name);
+        assert!(prices(NATIVE_COIN), "{}: the native coin", chain.name);
+        assert!(chain.wrapped_native.is_none_or(prices), "{}: the wrapped native coin", chain.name);
+        assert!(prices(BITCOIN) && pair("ETH / USD"), "{}: bitcoin or ether", chain.name);
+        assert!(pair("USDC / USD") || pair("USDT / USD"), "{}: a dollar", chain.name);
+    }
+}
+
+#[test]
+fn every_quote_currency_of_a_feed_becomes_dollars_on_its_chain() {
+    let registry = Registry::load(&repository("pipelines/registry")).unwrap();
+    let mut quoted = 0;
+    for feed in registry.chains().flat_map(|chain| registry.feeds(&chain.name)) {
+        let FeedQuote::Token(currency) = feed.quote else { continue };
+        let of_currency = registry.feeds_for(&feed.chain, &BTreeSet::from([currency]));
+        let in_dollars = of_currency.iter().any(|feed| feed.quote == FeedQuote::Usd);
+        assert!(in_dollars, "{} on {}", feed.description, feed.chain);
+        quoted += 1;
+    }
+    assert!(quoted > 10, "{quoted}");
+}
+
+#[test]
+fn a_feed_says_in_its_pair_in_which_currency_it_answers() {
+    let registry = Registry::load(&repository("pipelines/registry")).unwrap();
+    for feed in registry.chains().flat_map(|chain| registry.feeds(&chain.name)) {
+        let half = feed.description.rsplit('/').next().unwrap_or_default().trim();
+        let currency = half.split(' ').next().unwrap_or_default();
+        let expected = match feed.quote {
+            FeedQuote::Usd => "USD",
+            FeedQuote::Token(BITCOIN) => "BTC",
+            FeedQuote::Token(_) => "ETH",
+        };
+        assert_eq!(currency, expected, "{} on {}", feed.description, feed.chain);
     }
 }

@@ -481,16 +481,15 @@ fn the_same_silver_gives_the_same_bytes_whatever_the_order_and_the_threads() {
     // Rows written by a transform that did not sort them.
     lake.reserves.reverse();
     lake.liquidations.reverse();
-    let unsorted = |batch: arrow_array::RecordBatch| {
-        let mut bytes = Vec::new();
-        let mut writer = parquet::arrow::ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
-        writer.write(&batch).unwrap();
-        writer.close().unwrap();
-        bytes
-    };
     let part = |table: &str| format!("silver/{table}/month=2024-11/part.parquet");
-    lake.put(&part("reserve_day"), &unsorted(ReserveDay::to_batch(&lake.reserves).unwrap()));
-    lake.put(&part("liquidation"), &unsorted(Liquidation::to_batch(&lake.liquidations).unwrap()));
+    lake.put_listed(
+        &part("reserve_day"),
+        &crate::faults::written(&ReserveDay::to_batch(&lake.reserves).unwrap()),
+    );
+    lake.put_listed(
+        &part("liquidation"),
+        &crate::faults::written(&Liquidation::to_batch(&lake.liquidations).unwrap()),
+    );
     assert_eq!(lake.run("build", &[]).code, 0);
     assert_eq!(lake.file(GOLD[0]), first[0]);
     assert_eq!(lake.file(GOLD[1]), first[1]);
@@ -550,6 +549,39 @@ fn a_row_is_tied_to_its_bronze_and_to_its_content() {
     ]);
     assert_eq!(before.row(ALPHA, SAT).text("inputs_hash"), Some(expected.as_str()));
 
+    // The price book of the chain is an input of all its rows, off-chain prices only of those that use one.
+    lake.bronze = [
+        ("bronze/prices/testnet/2024-11-02.json", "book"),
+        ("bronze/prices/other/2024-11-02.json", "another chain's"),
+        ("bronze/fills/defillama/2024-11-02.json", "fills"),
+    ]
+    .map(|(path, digest)| (path.to_owned(), digest.to_owned()))
+    .into();
+    let filled = |csu| ReserveDay {
+        price_source: Some(lake::status::PriceSource::OffChain),
+        ..reserve(csu, SAT, 1, [1.0, 0.0, 1.0], Some(1.0))
+    };
+    lake.reserves.push(filled(BETA));
+    let with_prices = lake.panel();
+    for (csu, fills) in [(ALPHA, None), (BETA, Some(("bronze/fills/defillama/2024-11-02.json", "fills")))] {
+        let [blocks, tvl, logs] = [
+            ("bronze/blocks/testnet/2024-11-02.json".to_owned(), "blocks of 2024-11-02".to_owned()),
+            (format!("bronze/tvl/{csu}/2024-11-02.json"), format!("tvl of {csu} on 2024-11-02")),
+            (
+                format!("bronze/liquidations/{csu}/2024-11-02.json"),
+                format!("liquidations of {csu} on 2024-11-02"),
+            ),
+        ];
+        let objects = [blocks, tvl, logs];
+        let objects = objects.iter().map(|(path, digest)| (path.as_str(), digest.as_str()));
+        let expected = lake::digest::sha256_of_listing(
+            objects.chain([("bronze/prices/testnet/2024-11-02.json", "book")]).chain(fills),
+        );
+        assert_eq!(with_prices.row(csu, SAT).text("inputs_hash"), Some(expected.as_str()), "{csu}");
+    }
+    lake.reserves.clear();
+    lake.bronze.clear();
+
     // The row hash can be made again from the CSV alone.
     for row in &before.0 {
         let mut text = String::new();
@@ -574,9 +606,10 @@ fn a_run_over_two_months_needs_only_one_of_them_in_silver() {
     let lake = SmallLake::collected();
     let ran = lake.write().run("build", &["--from", "2024-10-30", "--csu", ALPHA]);
     assert_eq!(ran.code, 1);
-    assert!(ran.stderr.contains("note: no silver for 2024-10"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("note: no silver for 2024-10;"), "{}", ran.stderr);
     let panel = lake.read_panel();
     assert_eq!(panel.0.len(), 6);
+    assert_eq!(panel.row(ALPHA, "2024-10-30").text("status"), Some("not_deployed"));
     assert_eq!(panel.row(ALPHA, "2024-10-31").text("status"), Some("not_attempted"));
     assert_eq!(panel.row(ALPHA, "2024-10-31").text("age_days"), Some("-1"));
 }
@@ -608,4 +641,139 @@ fn show_prints_the_panel_and_where_it_is() {
     assert_eq!(rows.as_array().unwrap().len(), 3);
     assert_eq!(rows[0]["tvl_usd"], 1_234_567.0);
     assert!(rows[1]["tvl_usd"].is_null());
+}
+
+#[test]
+fn summary_says_what_was_measured_and_what_it_comes_to() {
+    let mut lake = SmallLake::collected();
+    lake.reserves.push(reserve(ALPHA, SAT, 1, [1000.0, 400.0, 600.0], Some(1.0)));
+    lake.reserves.push(reserve(ALPHA, SUN, 1, [3000.0, 400.0, 600.0], Some(1.0)));
+    lake.set_status(ALPHA, MON, Dataset::Tvl, Status::Failed);
+    lake.set_status(BETA, MON, Dataset::Liquidations, Status::Partial);
+    lake.liquidations.push(liquidation(ALPHA, SAT, 1, 60.0, 66.0));
+    lake.run("summary", &[]).failed_saying(&["no panel in the lake"]);
+    lake.panel();
+    let ran = lake.run("summary", &["--json"]);
+    let summary: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    let alpha = &summary["csus"][0];
+    assert_eq!((&alpha["csu"], &alpha["by_status"]["failed"]), (&ALPHA.into(), &1.into()));
+    assert_eq!((&alpha["rows_with_tvl"], &alpha["mean_tvl_usd"]), (&2.into(), &2000.0.into()));
+    assert_eq!((&alpha["last_day"], &alpha["last_tvl_usd"]), (&SUN.into(), &3000.0.into()));
+    assert_eq!((&alpha["utilization"], &alpha["liquidations"]), (&0.2.into(), &1.into()));
+    assert_eq!((&alpha["rows_scanned"], &alpha["liq_debt_usd"]), (&3.into(), &60.0.into()));
+    assert_eq!((&summary["all"]["rows"], &summary["whole_days"]), (&6.into(), &2.into()));
+    assert_eq!(summary["csus"][1]["utilization"], serde_json::Value::Null);
+    let text = lake.run("summary", &[]).stdout;
+    for part in [
+        "failed 1",
+        "3,000",
+        "2,000",
+        " 0.2000 ",
+        "2 CSUs, 2024-11-02 to 2024-11-04: 4 of 6 rows collected, 2 days whole",
+    ] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    lake.run("summary", &["--from", "2024-11-05", "--to", "2024-11-05"])
+        .failed_saying(&["has no row of this run"]);
+}
+
+#[test]
+fn the_unbalanced_panel_says_what_it_leaves_out() {
+    let mut lake = SmallLake::collected();
+    lake.set_status(ALPHA, SUN, Dataset::Tvl, Status::Partial);
+    lake.coverage.retain(|row| row.csu != BETA);
+    let ran = lake.write().run("build", &["--collected-only", "--json"]);
+    assert_eq!(ran.code, 1);
+    for part in [
+        "collected only: 2 of 6 rows kept, 4 dropped: not_attempted 3, partial 1",
+        "collected only: 0 CSUs have every day",
+        "collected only: no row of aave_v3_beta",
+    ] {
+        assert!(ran.stderr.contains(part), "{part} is not in\n{}", ran.stderr);
+    }
+    let summary: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((&summary["dropped"]["kept"], &summary["rows"]), (&2.into(), &6.into()));
+
+    // Its rows are the panel's, digests and all; the panel itself stays complete.
+    let collected = String::from_utf8(lake.file("gold/panel_daily_collected.csv")).unwrap();
+    let whole = String::from_utf8(lake.file("gold/panel_daily.csv")).unwrap();
+    assert_eq!((collected.lines().count(), whole.lines().count()), (3, 7));
+    assert!(collected.lines().all(|line| whole.lines().any(|of_whole| of_whole == line)));
+    let manifest: lake::manifest::Manifest = serde_json::from_slice(&lake.file(GOLD[2])).unwrap();
+    assert_eq!(manifest.outputs.len(), 4);
+
+    // A later build that is not asked for it does not leave an old one behind.
+    let ran = lake.run("build", &[]);
+    assert!(ran.stderr.contains("removed gold/panel_daily_collected.parquet"), "{}", ran.stderr);
+    assert!(!lake.lake().join("gold/panel_daily_collected.csv").exists());
+}
+
+#[test]
+fn classes_of_assets_add_up_and_each_has_its_own_null_rule() {
+    let mut lake = SmallLake::collected();
+    let of = |class: &str, row: ReserveDay| ReserveDay { asset_class: class.into(), ..row };
+    lake.reserves.push(of("stablecoin", reserve(ALPHA, SAT, 1, [100.0, 40.0, 60.0], Some(1.0))));
+    lake.reserves.push(of("stablecoin", reserve(ALPHA, SAT, 2, [50.0, 0.0, 50.0], Some(1.0))));
+    lake.reserves.push(of("eth", reserve(ALPHA, SAT, 3, [2.0, 1.0, 1.0], Some(3000.0))));
+    // One class lacks a price; the others are known all the same.
+    lake.reserves.push(of("stablecoin", reserve(ALPHA, SUN, 1, [100.0, 40.0, 60.0], Some(1.0))));
+    lake.reserves.push(of("btc", reserve(ALPHA, SUN, 4, [1.0, 0.0, 1.0], None)));
+    lake.set_status(ALPHA, MON, Dataset::Tvl, Status::Failed);
+    assert!(lake.write().run("build", &["--by-asset"]).code < 2);
+    let assets = lake.read_csv("gold/panel_daily_asset.csv");
+    assert_eq!(assets.0.len(), 2 * 3 * 4);
+    let row = |date: &str, class: &str| {
+        let is_it = |row: &&PanelRow| {
+            (row.text("csu"), row.text("date"), row.text("asset_class"))
+                == (Some(ALPHA), Some(date), Some(class))
+        };
+        assets.0.iter().find(is_it).unwrap()
+    };
+    let stable = row(SAT, "stablecoin");
+    assert_eq!((stable.number("supplied_usd"), stable.number("n_reserves")), (Some(150.0), Some(2.0)));
+    assert_eq!((stable.number("utilization"), stable.number("borrow_apr")), (Some(40.0 / 150.0), Some(0.05)));
+    assert_eq!(row(SAT, "eth").number("tvl_net_usd"), Some(3000.0));
+    assert_eq!(row(SAT, "btc").number("supplied_usd"), Some(0.0), "none is a measurement");
+    assert_eq!(row(SAT, "btc").text("utilization"), None);
+    assert_eq!(
+        (row(SUN, "btc").text("usd_status"), row(SUN, "btc").text("supplied_usd")),
+        (Some("none"), None)
+    );
+    assert_eq!(row(SUN, "stablecoin").number("supplied_usd"), Some(100.0));
+    assert_eq!(row(MON, "eth").text("supplied_usd"), None);
+    let panel = lake.read_panel();
+    for column in
+        ["supplied_usd", "borrowed_usd", "available_usd", "tvl_usd", "tvl_net_usd", "tvl_priced_usd"]
+    {
+        let sum: f64 = ["btc", "eth", "other", "stablecoin"]
+            .map(|class| row(SAT, class).number(column).unwrap())
+            .iter()
+            .sum();
+        assert_eq!(Some(sum), panel.row(ALPHA, SAT).number(column), "{column}");
+    }
+}
+
+#[test]
+fn a_familys_liquidations_without_debt_are_counted_and_not_valued() {
+    let mut lake = SmallLake::collected();
+    lake.csus.retain(|csu| csu.csu != BETA);
+    lake.csus.push(lake::schema::silver::CsuRow { has_debt_amount: false, ..csu_row(BETA, true, "event") });
+    for log in [1, 2] {
+        lake.liquidations.push(Liquidation {
+            debt_raw: None,
+            debt: None,
+            debt_usd: None,
+            ..liquidation(BETA, SAT, log, 0.0, 5.0)
+        });
+    }
+    lake.liquidations.push(bad_debt(BETA, SAT, 3, 1.0));
+    let panel = lake.panel();
+    let row = panel.row(BETA, SAT);
+    assert_eq!((row.number("liq_count"), row.number("liq_event_count")), (Some(2.0), Some(3.0)));
+    assert_eq!((row.number("liq_coll_usd"), row.number("bad_debt_usd")), (Some(10.0), Some(1.0)));
+    for debt in ["liq_debt_usd", "liq_bonus_usd", "liq_max_usd", "hhi_liquidators", "top1_liquidator_share"] {
+        assert_eq!(row.text(debt), None, "{debt}");
+        assert_eq!(panel.row(BETA, SUN).text(debt), None, "{debt} of a calm day");
+    }
+    assert_eq!(panel.row(BETA, SUN).number("liq_count"), Some(0.0));
 }

@@ -1,7 +1,8 @@
 //! The panel of random silver, against a second computation that shares no code with the program.
 
 use crate::small_lake::*;
-use lake::schema::silver::{Coverage, Liquidation, ReserveDay};
+use lake::day::Day;
+use lake::schema::silver::{Coverage, CsuRow, Liquidation, ReserveDay};
 use lake::status::{AuditLevel, Dataset, PriceSource, Role, Status};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -65,65 +66,112 @@ fn random_reserve() -> impl Strategy<Value = ReserveDay> {
     })
 }
 
+/// Legs of one liquidation share transaction and borrower, and a log is of one liquidation, as silver's `liq_id` has it.
 fn random_leg() -> impl Strategy<Value = Liquidation> {
     let sides =
         (proptest::option::of(amount()), proptest::option::of(amount()), proptest::option::of(amount()));
     let priced = prop::array::uniform3(prop::bool::weighted(0.95));
-    (place(), sides, priced, 0_u8..4, proptest::option::weighted(0.9, 0_u8..3), 0_u8..3, 0_i32..3).prop_map(
-        |((csu, date), (debt, coll, bad), priced, liq, liquidator, borrower, log)| {
+    (place(), sides, priced, 0_u8..4, any::<bool>(), 0_i32..2).prop_map(
+        |((csu, date), (debt, coll, bad), priced, liq, is_named, log)| {
             let raw = |amount: Option<f64>| amount.map(|amount| format!("{:.0}", amount * 1e6));
             let usd = |amount: Option<f64>, priced: bool| amount.filter(|_| priced);
             Liquidation {
-                log_index: log,
+                log_index: i32::from(liq) * 2 + log,
                 liq_id: format!("{csu} {liq}"),
                 tx_hash: format!("tx{}", liq / 2),
-                liquidator: liquidator.map(token),
-                borrower: Some(token(borrower)),
+                liquidator: (is_named || log == 0).then(|| token(liq % 3)),
+                borrower: Some(token(liq % 3)),
                 debt_raw: raw(debt),
                 debt_usd: usd(debt, priced[0]),
                 coll_raw: raw(coll),
                 coll_usd: usd(coll, priced[1]),
                 bad_debt_raw: raw(bad),
                 bad_debt_usd: usd(bad, priced[2]),
-                ..liquidation(csu, date, log, 0.0, 0.0)
+                ..liquidation(csu, date, 0, 0.0, 0.0)
             }
         },
     )
 }
 
+/// What the CSU's family can tell: borrowers, debt, and bad debt by which method.
+fn random_csu(csu: &'static str) -> impl Strategy<Value = CsuRow> {
+    let methods = vec!["event", "estimate", "event_if_deficit", "none"];
+    (prop::bool::weighted(0.7), prop::bool::weighted(0.7), select(methods)).prop_map(
+        move |(borrower, debt, method)| CsuRow { has_debt_amount: debt, ..csu_row(csu, borrower, method) },
+    )
+}
+
+/// What is known of a day of the chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Boundaries {
+    Known,
+    /// The chain made no block.
+    Empty,
+    /// Nobody knows.
+    Missing,
+}
+
 fn random_lake() -> impl Strategy<Value = SmallLake> {
     let reserves = prop::collection::vec(random_reserve(), 0..60);
     let legs = prop::collection::vec(random_leg(), 0..30);
-    // The lake's chain has blocks on every day.
     let others: Vec<Status> =
         Status::ALL.iter().copied().filter(|status| *status != Status::NoBlock).collect();
-    let words = prop_oneof![4 => Just(Status::Collected), 1 => select(others)];
+    // `None`: nobody planned the task.
+    let words =
+        prop_oneof![6 => Just(Some(Status::Collected)), 2 => select(others).prop_map(Some), 1 => Just(None)];
     let level = proptest::option::of(select(AuditLevel::ALL.to_vec()));
     let statuses = prop::collection::vec((words, level), 12);
-    (reserves, legs, statuses).prop_map(|(reserves, legs, statuses)| {
-        let mut lake = SmallLake::collected();
-        let mut seen = BTreeSet::new();
-        lake.reserves.extend(reserves.into_iter().filter(|row| {
-            seen.insert((row.csu.clone(), row.date, row.market_id.clone(), row.token.clone(), row.role))
-        }));
-        let mut next_leg: BTreeMap<(i64, i32, String), i32> = BTreeMap::new();
-        for mut row in legs {
-            // The two CSUs share a chain: logs of one are not logs of the other.
-            if row.csu == BETA {
-                row.log_index += 10;
+    let boundaries = prop_oneof![6 => Just(Boundaries::Known), 1 => Just(Boundaries::Empty), 1 => Just(Boundaries::Missing)];
+    let days = prop::array::uniform3(boundaries);
+    (reserves, legs, statuses, days, random_csu(ALPHA), random_csu(BETA)).prop_map(
+        |(reserves, legs, statuses, days, alpha, beta)| {
+            let mut lake = SmallLake::collected();
+            let mut seen = BTreeSet::new();
+            lake.reserves.extend(reserves.into_iter().filter(|row| {
+                seen.insert((row.csu.clone(), row.date, row.market_id.clone(), row.token.clone(), row.role))
+            }));
+            lake.csus = vec![alpha, beta];
+            let boundaries = |date: Day| days[DAYS.iter().position(|text| day(text) == date).unwrap()];
+            let mut next_leg: BTreeMap<(i64, i32, String), i32> = BTreeMap::new();
+            for mut row in legs.into_iter().filter(|row| boundaries(row.date) != Boundaries::Empty) {
+                // The two CSUs share a chain: logs of one are not logs of the other.
+                if row.csu == BETA {
+                    row.log_index += 10;
+                }
+                if !lake.csus.iter().any(|csu| csu.csu == row.csu && csu.has_debt_amount) {
+                    (row.debt_raw, row.debt_usd) = (None, None);
+                }
+                let leg = next_leg.entry((row.block_number, row.log_index, row.csu.clone())).or_default();
+                row.leg = *leg;
+                *leg += 1;
+                lake.liquidations.push(row);
             }
-            let leg = next_leg.entry((row.block_number, row.log_index, row.csu.clone())).or_default();
-            row.leg = *leg;
-            *leg += 1;
-            lake.liquidations.push(row);
-        }
-        for (row, (status, level)) in lake.coverage.iter_mut().zip(statuses) {
-            *row = coverage(&row.csu, row.date, row.dataset, status);
-            row.audit_level = level;
-        }
-        lake.tokens.push(excluded(EXCLUDED));
-        lake
-    })
+            let mut planned = Vec::new();
+            for (row, (status, level)) in lake.coverage.iter().zip(statuses) {
+                let is_empty = boundaries(row.date) == Boundaries::Empty;
+                let status = if is_empty { Some(Status::NoBlock) } else { status };
+                let Some(status) = status else { continue };
+                let mut row = coverage(&row.csu, row.date, row.dataset, status);
+                row.audit_level = level;
+                if is_empty && row.dataset == Dataset::Liquidations {
+                    (row.blocks_expected, row.blocks_scanned) = (Some(0), Some(0));
+                }
+                planned.push(row);
+            }
+            lake.coverage = planned;
+            // Something of the month must have been planned.
+            if lake.coverage.is_empty() {
+                lake.coverage.push(coverage(ALPHA, day(DAYS[0]), Dataset::Tvl, Status::Failed));
+            }
+            lake.days.retain(|row| boundaries(row.date) != Boundaries::Missing);
+            for row in lake.days.iter_mut().filter(|row| boundaries(row.date) == Boundaries::Empty) {
+                (row.first_block, row.last_block, row.last_block_ts, row.n_blocks) =
+                    (None, None, None, Some(0));
+            }
+            lake.tokens.push(excluded(EXCLUDED));
+            lake
+        },
+    )
 }
 
 fn sum(values: impl IntoIterator<Item = f64>) -> f64 {
@@ -278,7 +326,22 @@ fn stocks(lake: &SmallLake, csu: &str, date: &str) -> (Figures, &'static str) {
 fn flows(lake: &SmallLake, csu: &str, date: &str) -> Figures {
     let legs: Vec<&Liquidation> =
         lake.liquidations.iter().filter(|row| row.csu == csu && row.date == day(date)).collect();
-    let with_debt: Vec<&Liquidation> = legs.iter().copied().filter(|row| row.debt_raw.is_some()).collect();
+    let can = lake.csus.iter().find(|row| row.csu == csu).unwrap();
+    let counts = |row: &Liquidation| {
+        let is_only_bad_debt = row.bad_debt_raw.is_some() && row.coll_raw.is_none() && row.coll_usd.is_none();
+        if can.has_debt_amount { row.debt_raw.is_some() } else { !is_only_bad_debt }
+    };
+    let with_debt: Vec<&Liquidation> = legs.iter().copied().filter(|row| counts(row)).collect();
+    let tells_bad_debt = match can.bad_debt_method.as_str() {
+        "none" => false,
+        "event_if_deficit" => {
+            let snap = covered(lake, csu, date, Dataset::Tvl).map(|row| row.status);
+            let keeps = |row: &&ReserveDay| row.deficit_raw.is_some() && row.token != token(EXCLUDED);
+            let of_day = lake.reserves.iter().filter(|row| row.csu == csu && row.date == day(date));
+            snap == Some(Status::Collected) && of_day.filter(|row| keeps(row)).count() > 0
+        }
+        _ => true,
+    };
     let distinct = |value: &dyn Fn(&Liquidation) -> Option<String>| {
         with_debt.iter().filter_map(|row| value(row)).collect::<BTreeSet<_>>().len() as f64
     };
@@ -292,6 +355,7 @@ fn flows(lake: &SmallLake, csu: &str, date: &str) -> Figures {
     let is_priced =
         legs.iter().all(|row| !side_lacks(row) && (row.bad_debt_raw.is_none() || row.bad_debt_usd.is_some()));
     let usd = |value: f64| is_priced.then_some(value);
+    let owed = |value: f64| usd(value).filter(|_| can.has_debt_amount);
     let debt = sum(legs.iter().filter_map(|row| row.debt_usd));
     let coll = sum(legs.iter().filter_map(|row| row.coll_usd));
     let of_liquidation =
@@ -313,24 +377,21 @@ fn flows(lake: &SmallLake, csu: &str, date: &str) -> Figures {
         ("liq_count", Some(count)),
         ("liq_event_count", Some(events.len() as f64)),
         ("liq_tx_count", Some(distinct(&|row| Some(row.tx_hash.clone())))),
-        ("liq_borrowers", Some(distinct(&|row| row.borrower.clone()))),
+        ("liq_borrowers", Some(distinct(&|row| row.borrower.clone())).filter(|_| can.has_borrower)),
         ("liq_liquidators", Some(distinct(&|row| row.liquidator.clone()))),
-        ("liq_debt_usd", usd(debt)),
+        ("liq_debt_usd", owed(debt)),
         ("liq_coll_usd", usd(coll)),
-        ("liq_bonus_usd", usd(coll - debt)),
-        ("liq_max_usd", largest.and_then(usd)),
-        // ALPHA's contracts do not tell.
-        ("bad_debt_usd", usd(sum(legs.iter().filter_map(|row| row.bad_debt_usd))).filter(|_| csu == BETA)),
-        ("hhi_liquidators", hhi.filter(|_| is_priced && all_named)),
-        ("top1_liquidator_share", top1.filter(|_| is_priced && all_named)),
+        ("liq_bonus_usd", owed(coll - debt)),
+        ("liq_max_usd", largest.and_then(owed)),
+        ("bad_debt_usd", usd(sum(legs.iter().filter_map(|row| row.bad_debt_usd))).filter(|_| tells_bad_debt)),
+        ("hhi_liquidators", hhi.filter(|_| is_priced && all_named && can.has_debt_amount)),
+        ("top1_liquidator_share", top1.filter(|_| is_priced && all_named && can.has_debt_amount)),
         ("liq_priced_share", ratio(n_priced, count)),
     ])
 }
 
-fn covered<'a>(lake: &'a SmallLake, csu: &str, date: &str, dataset: Dataset) -> &'a Coverage {
-    let found =
-        lake.coverage.iter().find(|row| row.csu == csu && row.date == day(date) && row.dataset == dataset);
-    found.unwrap()
+fn covered<'a>(lake: &'a SmallLake, csu: &str, date: &str, dataset: Dataset) -> Option<&'a Coverage> {
+    lake.coverage.iter().find(|row| row.csu == csu && row.date == day(date) && row.dataset == dataset)
 }
 
 fn check(row: &PanelRow, expected: &Figures, measured: bool) -> Result<(), TestCaseError> {
@@ -359,31 +420,40 @@ proptest! {
 
     #[test]
     fn every_figure_can_be_recomputed(lake in random_lake()) {
-        let panel = lake.panel();
+        let ran = lake.write().run("build", &["--by-asset"]);
+        prop_assert!(ran.code < 2, "{}", ran.stderr);
+        let panel = lake.read_panel();
         prop_assert_eq!(panel.0.len(), 6);
         for csu in [ALPHA, BETA] {
             for date in DAYS {
                 let row = panel.row(csu, date);
-                let snap = covered(&lake, csu, date, Dataset::Tvl).status;
+                let status_of = |dataset| covered(&lake, csu, date, dataset).map_or(Status::NotAttempted, |row| row.status);
+                let (snap, liq) = (status_of(Dataset::Tvl), status_of(Dataset::Liquidations));
                 let scan = covered(&lake, csu, date, Dataset::Liquidations);
-                let liq = scan.status;
-                prop_assert_eq!(row.text("snap_status"), Some(snap.as_str()));
-                prop_assert_eq!(row.text("liq_status"), Some(liq.as_str()));
-                let level = scan.audit_level.filter(|_| liq == Status::Collected);
+                let level = scan.and_then(|scan| scan.audit_level).filter(|_| liq == Status::Collected);
                 prop_assert_eq!(row.text("liq_audit"), level.map(AuditLevel::as_str));
                 prop_assert_eq!(row.text("status"), Some(snap.max(liq).as_str()));
                 let (stocks, word) = stocks(&lake, csu, date);
                 let is_snapped = snap == Status::Collected;
                 prop_assert_eq!(row.text("usd_status"), Some(if is_snapped { word } else { "none" }));
                 check(row, &stocks, is_snapped)?;
-                check(row, &flows(&lake, csu, date), liq == Status::Collected)?;
+                let is_scanned = matches!(liq, Status::Collected | Status::NoBlock);
+                check(row, &flows(&lake, csu, date), is_scanned)?;
+                let days = lake.days.iter().find(|row| row.date == day(date));
+                prop_assert_eq!(row.number("block_number"), days.and_then(|row| row.last_block).map(|number| number as f64));
+                let whole = row.number("blocks_expected") == row.number("blocks_scanned");
+                prop_assert!(row.text("liq_count").is_none() || whole, "zero only where every block was scanned");
                 for (name, value) in row.columns() {
                     if ["share", "hhi_", "top1"].iter().any(|part| name.contains(part)) {
                         let inside = value.is_none_or(|value| (0.0..=1.0).contains(&value.parse::<f64>().unwrap()));
                         prop_assert!(inside, "{} is {:?}", name, value);
                     }
+                    prop_assert!(!["NaN", "inf", "-inf"].contains(&value.unwrap_or_default()), "{}", name);
                 }
             }
         }
+        // The checks ask silver by queries of their own, and hold every rule against every row.
+        let checked = lake.run("check", &[]);
+        prop_assert_eq!(checked.code, 0, "{}", checked.stdout);
     }
 }

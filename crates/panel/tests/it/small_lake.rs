@@ -1,6 +1,8 @@
 //! A small lake in a temporary directory: silver rows, a registry and a run file, and the program run over them.
 
 use lake::day::{Day, Zone};
+use lake::digest::sha256_hex;
+use lake::manifest::Manifest;
 use lake::path::{silver_month, silver_whole};
 use lake::schema::silver::{Coverage, CsuRow, DayBlock, Liquidation, Reject, ReserveDay, TokenRow};
 use lake::schema::{Row, Seconds};
@@ -74,6 +76,8 @@ pub(crate) struct SmallLake {
     pub(crate) rejects: Vec<Reject>,
     pub(crate) csus: Vec<CsuRow>,
     pub(crate) tokens: Vec<TokenRow>,
+    /// What the manifest says that silver was made from.
+    pub(crate) bronze: BTreeMap<String, String>,
 }
 
 impl SmallLake {
@@ -113,6 +117,7 @@ impl SmallLake {
             rejects: vec![],
             csus: vec![],
             tokens: vec![],
+            bronze: BTreeMap::new(),
         }
     }
 
@@ -122,7 +127,7 @@ impl SmallLake {
         self.coverage.push(coverage(csu, date, dataset, status));
     }
 
-    /// Writes silver: every table, by month where it is partitioned.
+    /// Writes silver: every table, by month where it is partitioned, and the manifest last.
     pub(crate) fn write(&self) -> &Self {
         write_months(self, &self.coverage, |row| row.date);
         write_months(self, &self.days, |row| row.date);
@@ -131,7 +136,31 @@ impl SmallLake {
         write_months(self, &self.rejects, |row| row.date);
         self.put(silver_whole("csu").as_ref(), &parquet_bytes(self.csus.clone()).unwrap());
         self.put(silver_whole("token").as_ref(), &parquet_bytes(self.tokens.clone()).unwrap());
+        self.list();
         self
+    }
+
+    /// Writes a table of a month, whatever its rows, and lists it in the manifest.
+    pub(crate) fn put_listed(&self, path: &str, bytes: &[u8]) {
+        self.put(path, bytes);
+        self.list();
+    }
+
+    /// Writes silver's manifest of what is there.
+    pub(crate) fn list(&self) {
+        let registry = lake::registry::Registry::load(&self.root().join("registry")).unwrap();
+        let lake = Lake::open(self.lake().to_str().unwrap()).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let files = runtime.block_on(lake.list(&object_store::path::Path::from("silver"))).unwrap();
+        let parts = files.iter().map(ToString::to_string).filter(|path| path.ends_with(".parquet"));
+        let manifest = Manifest {
+            schema: "silver/1".into(),
+            registry_sha256: registry.sha256().to_owned(),
+            inputs: self.bronze.clone(),
+            outputs: parts.map(|path| (path.clone(), sha256_hex(&self.file(&path)))).collect(),
+            ..Manifest::default()
+        };
+        self.put("silver/manifest.json", &manifest.to_bytes().unwrap());
     }
 
     pub(crate) fn put(&self, path: &str, bytes: &[u8]) {
@@ -173,7 +202,11 @@ impl SmallLake {
     }
 
     pub(crate) fn read_panel(&self) -> Panel {
-        let bytes = self.file("gold/panel_daily.csv");
+        self.read_csv("gold/panel_daily.csv")
+    }
+
+    pub(crate) fn read_csv(&self, path: &str) -> Panel {
+        let bytes = self.file(path);
         let mut reader = csv::Reader::from_reader(bytes.as_slice());
         let names: Vec<String> = reader.headers().unwrap().iter().map(str::to_owned).collect();
         let rows = reader

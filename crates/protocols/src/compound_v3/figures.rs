@@ -41,7 +41,7 @@ impl UnitOfAccount {
     /// What the base token is worth: by the dollar feed where there is one, for in base tokens it is worth one.
     pub(super) fn base_price(&self, csu: &Csu, answers: &Answers<'_>, base: Address) -> PriceAnswer {
         match self.quote {
-            Quote::Token(base) => chainlink::answer(answers, base),
+            Quote::Token(base) => usd_feed::answer(answers, base),
             quote => PriceAnswer {
                 token: base,
                 source: PriceSource::ProtocolOracle,

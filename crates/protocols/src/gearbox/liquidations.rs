@@ -127,11 +127,20 @@ pub(super) fn calls(contracts: &Contracts, logs: &[&RawLog]) -> Vec<Call> {
         return Vec::new();
     }
     let mut calls = Vec::new();
-    for (log, event) in events {
+    let at_address = |address: Address| contracts.pools.iter().find(|pool| pool.address == address);
+    for (log, event) in &events {
         let emitter = log.address;
-        let pool = contracts.pools.iter().find(|pool| pool.address == emitter);
-        let pool = pool.or_else(|| contracts.pool_of_emitter(emitter));
-        match &event {
+        // A facade that was replaced later in the day is not the layout's: the pool that booked the repayment is.
+        let in_transaction = || {
+            events
+                .iter()
+                .filter(|(other, event)| {
+                    matches!(event, Event::Repay { .. }) && other.transaction_hash == log.transaction_hash
+                })
+                .find_map(|(other, _)| at_address(other.address))
+        };
+        let pool = at_address(emitter).or_else(|| contracts.pool_of_emitter(emitter)).or_else(in_transaction);
+        match event {
             Event::Repay { .. } | Event::Loss { .. } => {
                 let underlying = super::IPool::underlyingTokenCall {};
                 calls.push(Call::new(key::UNDERLYING, item(emitter), emitter, &underlying));
@@ -142,7 +151,7 @@ pub(super) fn calls(contracts: &Contracts, logs: &[&RawLog]) -> Vec<Call> {
                 calls.push(Call::new(key::FACADE_MANAGER, item(emitter), emitter, &manager));
             }
         }
-        let seized = match &event {
+        let seized = match event {
             Event::Partial(partial) => Some(partial.token),
             _ => None,
         };

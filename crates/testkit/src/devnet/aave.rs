@@ -116,19 +116,28 @@ fn ray(basis_points: u64) -> Value {
     Value::Uint(U256::from(basis_points) * U256::from(10u64).pow(U256::from(23)))
 }
 
+/// Deploys Multicall3 where it lies on every chain, and says in which block.
+///
+/// # Errors
+/// When the transaction reverts.
+pub fn deploy_multicall3(chain: &mut Driver, artifacts: &Artifacts) -> Result<u64> {
+    chain.impersonate(MULTICALL3_DEPLOYER)?;
+    let block = chain.next_block();
+    let multicall3 = chain.deploy(MULTICALL3_DEPLOYER, "Multicall3", artifacts.multicall3())?;
+    if multicall3 != MULTICALL3 {
+        bail!("Multicall3 would land at {multicall3}; its deployer's nonce is not 0");
+    }
+    chain.mine()?;
+    Ok(block)
+}
+
 impl Market {
     /// Deploys Multicall3 and a market with these reserves.
     ///
     /// # Errors
     /// When a contract is missing or a transaction reverts.
     pub fn deploy(chain: &mut Driver, artifacts: &Artifacts, listings: &[Listing]) -> Result<Self> {
-        chain.impersonate(MULTICALL3_DEPLOYER)?;
-        let multicall3_block = chain.next_block();
-        let multicall3 = chain.deploy(MULTICALL3_DEPLOYER, "Multicall3", artifacts.multicall3())?;
-        if multicall3 != MULTICALL3 {
-            bail!("Multicall3 would land at {multicall3}; its deployer's nonce is not 0");
-        }
-        chain.mine()?;
+        let multicall3_block = deploy_multicall3(chain, artifacts)?;
 
         let mut libraries = HashMap::new();
         for name in LIBRARIES {

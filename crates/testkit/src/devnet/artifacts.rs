@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use alloy_primitives::hex;
 use anyhow::{Context, Result, bail, ensure};
@@ -21,6 +22,7 @@ const VIEM: (&str, &str) = ("viem", "2.57.20");
 /// Where the packages lie, and what is in them.
 #[derive(Debug)]
 pub struct Artifacts {
+    cache: PathBuf,
     anvil: PathBuf,
     contracts: PathBuf,
     multicall3: Vec<u8>,
@@ -64,12 +66,17 @@ impl Artifacts {
         make_executable(&anvil)?;
         let contracts = package(cache, AAVE.0, AAVE.1)?.join("artifacts/contracts");
         let multicall3 = multicall3_creation_code(&package(cache, VIEM.0, VIEM.1)?)?;
-        Ok(Self { anvil, contracts, multicall3 })
+        Ok(Self { cache: cache.to_owned(), anvil, contracts, multicall3 })
     }
 
     /// The native anvil (not npm's wrapper script, which does not hand signals on).
     pub fn anvil(&self) -> &Path {
         &self.anvil
+    }
+
+    /// Where the packages lie.
+    pub fn cache(&self) -> &Path {
+        &self.cache
     }
 
     /// Multicall3's creation code.
@@ -83,8 +90,17 @@ impl Artifacts {
     /// When the package has no such contract.
     pub fn contract(&self, path: &str) -> Result<Contract> {
         let name = path.rsplit('/').next().unwrap_or(path);
-        let file = self.contracts.join(format!("{path}.sol")).join(format!("{name}.json"));
-        let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        Contract::read(&self.contracts.join(format!("{path}.sol")).join(format!("{name}.json")))
+    }
+}
+
+impl Contract {
+    /// Reads a compiled contract as Hardhat writes it.
+    ///
+    /// # Errors
+    /// When there is no such file, or it is something else.
+    pub fn read(file: &Path) -> Result<Self> {
+        let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
         let artifact: ArtifactFile =
             serde_json::from_str(&text).with_context(|| format!("{} is not an artefact", file.display()))?;
         let links = artifact
@@ -93,11 +109,9 @@ impl Artifacts {
             .flatten()
             .map(|(library, places)| (library, places.into_iter().map(|p| p.start).collect()))
             .collect();
-        Ok(Contract { bytecode: artifact.bytecode.trim_start_matches("0x").to_owned(), links })
+        Ok(Self { bytecode: artifact.bytecode.trim_start_matches("0x").to_owned(), links })
     }
-}
 
-impl Contract {
     /// Creation code with the libraries' addresses filled in.
     ///
     /// # Errors
@@ -137,7 +151,13 @@ fn anvil_package() -> Result<String> {
 }
 
 /// The folder of one package at one version, fetched with `npm pack` (which runs no install script) if needed.
-fn package(cache: &Path, name: &str, version: &str) -> Result<PathBuf> {
+///
+/// # Errors
+/// When npm is not there or cannot fetch.
+pub fn package(cache: &Path, name: &str, version: &str) -> Result<PathBuf> {
+    // Tests run side by side in one process, and several want the same package.
+    static FETCHING: Mutex<()> = Mutex::new(());
+    let _alone = FETCHING.lock().unwrap_or_else(PoisonError::into_inner);
     let home = cache.join(format!("{}-{version}", name.trim_start_matches('@').replace('/', "-")));
     let root = home.join("package");
     // written last, so an interrupted fetch is fetched again

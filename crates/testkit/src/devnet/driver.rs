@@ -67,6 +67,11 @@ impl Driver {
         self.head + 1
     }
 
+    /// Whether nothing is queued.
+    pub fn is_idle(&self) -> bool {
+        self.queued.is_empty()
+    }
+
     /// The node.
     pub fn rpc(&mut self) -> &mut Rpc {
         &mut self.rpc

@@ -6,6 +6,7 @@
 //!
 //! - [`artifacts`] fetches anvil and the contracts from npm, [`anvil`] runs a node, [`driver`] mines.
 //! - [`aave`] sets up a market, [`scenario`] plays the story, [`expected`] writes down the answers.
+//! - [`story`] is the same for any family: a chain of three days, compiled contracts ([`solidity`]), answers from receipts.
 //!
 //! Everything is pinned: accounts, nonces, order, gas prices and times. Two runs give the same block hashes.
 
@@ -18,6 +19,8 @@ pub mod expected;
 pub mod registry;
 pub mod rpc;
 pub mod scenario;
+pub mod solidity;
+pub mod story;
 
 use std::path::Path;
 

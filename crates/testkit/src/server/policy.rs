@@ -15,6 +15,8 @@ pub enum StrayLog {
     Removed,
     /// Of the range, with another hash for its block.
     OtherHash,
+    /// Of the range, as it should be, in a transaction that there is not.
+    Invented,
 }
 
 /// A limit on the blocks of an `eth_getLogs`.
@@ -58,6 +60,11 @@ pub enum TooManyLogs {
         wording: &'static Wording,
         /// With a range, if the words have one.
         hint: Hint,
+    },
+    /// It is refused, be it of one block or of one contract.
+    RefusedAlways {
+        /// In these words.
+        wording: &'static Wording,
     },
     /// It ends there, and says nothing.
     CutSilently,

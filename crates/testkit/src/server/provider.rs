@@ -423,6 +423,7 @@ impl Provider {
             ("net_version", Some(claimed)) => return Ok(json!(claimed.to_string())),
             ("eth_getLogs", _) => return scan::scan(policy, view, dice, params),
             ("eth_getTransactionReceipt", _) => return scan::receipt(policy, view, params),
+            ("eth_getBlockReceipts", _) => return scan::block_receipts(policy, view, params),
             _ => {}
         }
         if let Some(archive) = policy.state_from

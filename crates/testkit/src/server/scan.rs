@@ -4,7 +4,7 @@ use super::dialects::{Particulars, Refusal, span};
 use super::faults::{Dice, Matter, digest};
 use super::policy::{Absent, Archive, Hint, Policy, SpanCap, Start, StrayLog, TooManyLogs};
 use crate::simchain::View;
-use crate::simchain::rpc::{LogQuery, log_json, receipt_json, transaction_of};
+use crate::simchain::rpc::{LogQuery, block_receipts_json, log_json, receipt_json, transaction_of};
 use alloy_primitives::{Address, B256, Bytes};
 use lake::bronze::RawLog;
 use serde_json::{Value, json};
@@ -56,11 +56,24 @@ pub(crate) fn receipt(policy: &Policy, view: &View<'_>, params: &Value) -> Resul
     let hash = transaction_of(params)?;
     let Some(header) = view.header_of_transaction(hash) else { return Ok(Value::Null) };
     let block = header.number;
-    let of = Particulars { asked: 1, range: (block, block), head: view.head(), ..Particulars::default() };
-    if block < archive_start(policy, view, block, &of)? {
+    if !holds_block(policy, view, block)? {
         return Ok(Value::Null);
     }
     Ok(receipt_json(view, &header, hash, |log| holds(policy, log)))
+}
+
+/// All receipts of a block, from the same index.
+pub(crate) fn block_receipts(policy: &Policy, view: &View<'_>, params: &Value) -> Result<Value, Refusal> {
+    let Some(header) = view.header_of_params(params) else { return Ok(Value::Null) };
+    if !holds_block(policy, view, header.number)? {
+        return Ok(Value::Null);
+    }
+    Ok(block_receipts_json(view, &header, |log| holds(policy, log)))
+}
+
+fn holds_block(policy: &Policy, view: &View<'_>, block: u64) -> Result<bool, Refusal> {
+    let of = Particulars { asked: 1, range: (block, block), head: view.head(), ..Particulars::default() };
+    Ok(block >= archive_start(policy, view, block, &of)?)
 }
 
 /// First block whose logs are there, for who asks for blocks from `from` on.
@@ -122,6 +135,10 @@ fn cap_results(
         }
         // One block cannot be asked for in parts; reth answers it whole.
         TooManyLogs::Refused { .. } if query.from == query.to => Ok(logs),
+        TooManyLogs::RefusedAlways { wording } => {
+            let fits = (query.from, query.from);
+            Err(wording.refusal(&Particulars { limit: cap.logs as u64, fits, ..*of }))
+        }
         TooManyLogs::Refused { wording, hint } => {
             // The block of the first log too many is not in, unless it is the first of all.
             let last = logs[cap.logs].block_number.saturating_sub(1).max(query.from);
@@ -169,6 +186,7 @@ fn stray_log(view: &View<'_>, query: &LogQuery, stray: StrayLog) -> Value {
         StrayLog::OtherBlock => invented(own, query.to + 1, hash(query.to + 1)),
         StrayLog::Removed => invented(own, query.to, hash(query.to)),
         StrayLog::OtherHash => invented(own, query.to, B256::repeat_byte(0xee)),
+        StrayLog::Invented => RawLog { log_index: 7_777, ..invented(own, query.to, hash(query.to)) },
     };
     let mut log = log_json(view, &log);
     if stray == StrayLog::Removed {

@@ -170,6 +170,9 @@ impl<'c> View<'c> {
                 let header = self.header_of_transaction(hash);
                 Ok(header.map_or(Value::Null, |header| receipt_json(self, &header, hash, |_| true)))
             }
+            "eth_getBlockReceipts" => Ok(self
+                .header_of_params(params)
+                .map_or(Value::Null, |header| block_receipts_json(self, &header, |_| true))),
             "eth_call" => self.eth_call(params),
             "eth_getBalance" => {
                 let _: Address = parse(&params[0]).ok_or_else(|| RpcError::params("address"))?;
@@ -189,6 +192,12 @@ impl<'c> View<'c> {
     /// The logs that a filter asks for.
     pub fn matching<'q>(&self, query: &'q LogQuery) -> impl Iterator<Item = &'c RawLog> + use<'c, 'q> {
         self.logs(query.from..=query.to).filter(|log| query.matches(log))
+    }
+
+    /// Header of the block that the first parameter names by number, tag or hash, if it is there.
+    pub fn header_of_params(&self, params: &Value) -> Option<Header> {
+        let by_hash = || parse(&params[0]).and_then(|hash| self.header_by_hash(hash));
+        number_of_tag(self, &params[0]).and_then(|number| self.header(number)).or_else(by_hash)
     }
 
     /// The block that a call is pinned to: a number, a tag, or EIP-1898's object.
@@ -340,6 +349,17 @@ pub fn receipt_json(
         "logs": logs.iter().map(|log| log_json(chain, log)).collect::<Vec<_>>(),
         "logsBloom": bloom_of(logs.iter().copied()),
     })
+}
+
+/// The receipts of a block's transactions, as [`receipt_json`] gives each. Only transactions with a log are simulated.
+pub fn block_receipts_json(chain: &View<'_>, header: &Header, held: impl Fn(&RawLog) -> bool) -> Value {
+    let mut transactions: Vec<(u64, B256)> = chain
+        .logs(header.number..=header.number)
+        .map(|log| (log.transaction_index, log.transaction_hash))
+        .collect();
+    transactions.sort_unstable();
+    transactions.dedup();
+    transactions.into_iter().map(|(_, hash)| receipt_json(chain, header, hash, &held)).collect()
 }
 
 fn bloom_of<'l>(logs: impl Iterator<Item = &'l RawLog>) -> Bloom {

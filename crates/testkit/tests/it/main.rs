@@ -1,9 +1,12 @@
 //! Whole stages as programs, over simulated chains and their endpoints.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod bonus;
+mod contracts;
 mod demo;
 mod endpoint;
 mod faults;
+mod prices;
 mod provider;
 mod real_day;
 mod stages;

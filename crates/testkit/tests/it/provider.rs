@@ -265,6 +265,12 @@ fn logs_come_twice_unordered_altered_or_not_at_all() {
         hash["result"].as_array().unwrap().last().unwrap()["blockHash"],
         json!(B256::repeat_byte(0xee))
     );
+    let invented = read(&with(Policy { stray_log: Some(StrayLog::Invented), ..Policy::honest() }));
+    let invented = invented["result"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!(invented["blockHash"], json!(chain().hash(9_999)));
+    let (honest, _) = provider(Policy::honest());
+    let of_it = json!([invented["transactionHash"]]);
+    assert!(ask(&honest, "eth_getTransactionReceipt", of_it)["result"].is_null());
 }
 
 #[test]
@@ -307,6 +313,43 @@ fn a_receipt_holds_the_logs_that_its_provider_knows_of() {
     refused(&send(&loud, &call(1, "eth_getTransactionReceipt", json!([of_block(490)]))), &missing::PRUNED);
     let (behind, _) = provider(Policy { head_lag: 100, ..Policy::honest() });
     assert!(receipt(&behind, 9_990).is_null(), "it has not got that far");
+}
+
+#[test]
+fn the_receipts_of_a_block_are_those_of_its_transactions() {
+    let all = |policy: Policy, block: Value| {
+        ask(&provider(policy).0, "eth_getBlockReceipts", json!([block]))["result"].clone()
+    };
+    let whole = all(Policy::honest(), json!("0x1388"));
+    let mut hashes: Vec<&Value> = Vec::new();
+    let mut logs = Vec::new();
+    for receipt in whole.as_array().unwrap() {
+        assert_eq!(&receipt["blockHash"], &json!(chain().hash(5_000)));
+        hashes.push(&receipt["transactionHash"]);
+        logs.extend(receipt["logs"].as_array().unwrap().iter().map(|log| log["logIndex"].clone()));
+    }
+    let of_chain: Vec<Value> =
+        chain().logs(5_000..=5_000).map(|log| json!(format!("{:#x}", log.log_index))).collect();
+    assert_eq!(logs, of_chain);
+    assert!(!hashes.is_empty());
+    assert_eq!(all(Policy::honest(), json!(chain().hash(5_000))), whole, "by hash as by number");
+    assert_eq!(
+        all(Policy::honest(), json!("0x7")),
+        json!([]),
+        "a block without transactions that have a log"
+    );
+    assert!(all(Policy { head_lag: 5_000, ..Policy::honest() }, json!("0x1388")).is_null());
+    assert!(all(Policy { no_logs_before: Some(5_001), ..Policy::honest() }, json!("0x1388")).is_null());
+}
+
+#[test]
+fn one_block_may_be_too_much_as_well() {
+    let cap = |more| Policy { result_cap: Some(ResultCap { logs: 3, more }), ..Policy::honest() };
+    let (lenient, _) = provider(cap(TooManyLogs::Refused { wording: &results::LLAMA, hint: Hint::True }));
+    assert_eq!(places(&logs(&lenient, 5_000, 5_000)).len(), 4);
+    let (strict, _) = provider(cap(TooManyLogs::RefusedAlways { wording: &results::LLAMA }));
+    refused(&logs(&strict, 5_000, 5_000), &results::LLAMA);
+    assert_eq!(places(&logs(&strict, 4_999, 4_999)).len(), places(&logs(&lenient, 4_999, 4_999)).len());
 }
 
 #[test]

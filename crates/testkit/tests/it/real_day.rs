@@ -1,12 +1,14 @@
 //! The real day 2025-11-03 of Aave V3 on Ethereum, from logs to panel, against figures computed independently.
 
-use crate::stages::{ends_with, extract, panel, transform};
+use crate::stages::{ends_with, extract, fill_prices, panel, transform};
 use crate::table::{Row, rows};
 use alloy_primitives::{Address, U256};
 use lake::bronze::{LiquidationLogs, Record};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use testkit::contracts::Price;
+use testkit::defillama::PriceServer;
 use testkit::real_day::{DAY, PROVIDER, RealDay};
 use testkit::server::{Policy, Server};
 use testkit::setting::{Endpoint, Setting};
@@ -93,6 +95,58 @@ fn silver_and_gold_hold_the_figures_computed_independently() {
     compare_silver_day(&day, &silver);
     ends_with(&panel(&case.run, &lake), 0);
     compare_gold(&day, &rows(&lake.join("gold/panel_daily.parquet")));
+}
+
+/// The oracle is silent, so that every price is one that was filled: with the very price points that the expected figures
+/// were computed with, the day's dollars are theirs to the last digit that they have.
+#[test]
+fn with_filled_prices_the_days_dollars_are_the_expected_ones_to_a_millionth() {
+    let Some(day) = real_day() else { return };
+    let mut market = day.market().unwrap();
+    market.reserves.iter_mut().for_each(|reserve| reserve.price = Price::Reverts);
+    let setting = Setting::new()
+        .unwrap()
+        .with_chain("ethereum", 1, 12.07)
+        .with_aave_v3(CSU, "ethereum", PROVIDER)
+        .with_defillama_name("ethereum", "ethereum");
+    let run = setting.run_file(DAY, DAY).unwrap();
+    let lake = setting.lake("filled");
+    let server = Server::spawn(&Arc::new(day.chain_with(market).unwrap()), Policy::capped(2_000)).unwrap();
+    let providers =
+        setting.providers("silent", &[Endpoint::new("silent", "ethereum", server.url(), 2_000)]).unwrap();
+    ends_with(&extract(&run, &lake, &providers, &["--jobs", "4"]), 0);
+    ends_with(&transform(&run, &lake), 0);
+    let unpriced = rows(&lake.join("silver/liquidation"));
+    assert!(unpriced.iter().all(|row| row["price_basis"] == "none" && !row.contains_key("debt_usd")));
+
+    let service = PriceServer::spawn(day.price_points().unwrap(), 0, 500).unwrap();
+    // The tokens of the snapshot have price points at the events' times only, some more than six hours before it.
+    ends_with(&fill_prices(&run, &lake, &service.url(), &[]), 1);
+    ends_with(&transform(&run, &lake), 0);
+    ends_with(&panel(&run, &lake), 0);
+    let silver = rows(&lake.join("silver/liquidation"));
+    for row in &silver {
+        assert_eq!(
+            (row["debt_price_source"].as_str(), row["price_basis"].as_str()),
+            ("off_chain", "event_block")
+        );
+        assert!(row["flags"].contains("off_chain_price"), "{row:?}");
+    }
+    compare_tokens(&day, &silver);
+    let [gold] = &rows(&lake.join("gold/panel_daily.parquet"))[..] else { panic!("one CSU, one day") };
+    let expected = day.expected_day().unwrap();
+    assert_eq!(
+        (expected.debt_usd_given_prices, expected.collateral_usd_given_prices),
+        (1_888_040.492104, 2_045_966.677775)
+    );
+    for (column, expected) in [
+        ("liq_debt_usd", expected.debt_usd_given_prices),
+        ("liq_coll_usd", expected.collateral_usd_given_prices),
+    ] {
+        let found: f64 = gold[column].parse().unwrap();
+        assert!((found - expected).abs() <= 1e-6, "{column}: {found} is not {expected}");
+    }
+    assert!(gold["quality_flags"].contains("off_chain_price"));
 }
 
 fn address(text: &str) -> Address {

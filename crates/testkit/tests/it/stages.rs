@@ -28,6 +28,23 @@ pub(crate) fn transform(run: &Path, lake: &Path) -> Outcome {
     find("transform").run(arguments).unwrap()
 }
 
+/// `transform missing-prices`.
+pub(crate) fn missing_prices(run: &Path, lake: &Path, more: &[&str]) -> Outcome {
+    let mut arguments = vec!["missing-prices", "--run", path(run), "--lake", path(lake)];
+    arguments.extend_from_slice(more);
+    find("transform").run(arguments).unwrap()
+}
+
+/// `extract fill-prices` from a service at this URL.
+pub(crate) fn fill_prices(run: &Path, lake: &Path, base_url: &str, more: &[&str]) -> Outcome {
+    let mut arguments = vec!["fill-prices", "--run", path(run), "--lake", path(lake), "--base-url", base_url];
+    if !more.contains(&"--per-second") {
+        arguments.extend_from_slice(&["--per-second", "1000"]);
+    }
+    arguments.extend_from_slice(more);
+    find("extract").run(arguments).unwrap()
+}
+
 /// `panel build`.
 pub(crate) fn panel(run: &Path, lake: &Path) -> Outcome {
     let arguments = ["build", "--run", path(run), "--lake", path(lake)];

@@ -84,8 +84,12 @@ impl House {
     }
 
     pub fn transform(&self, more: &[&str]) -> Output {
+        self.command("run", more)
+    }
+
+    pub fn command(&self, command: &str, more: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_transform"))
-            .args(["run", "--run"])
+            .args([command, "--run"])
             .arg(self.path("run.toml"))
             .args(more)
             .env_remove("RUST_LOG")

@@ -1,8 +1,12 @@
 //! The program `transform` on lakes made by hand: what goes into silver, and what is said of what does not.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 
+mod bad_input;
 mod chain;
+mod check;
 mod house;
+mod prices;
+mod stale;
 
 use chain::{DAY, Pool, deficit, header, liquidation, reserve, usdc, weth};
 use house::{House, Row, audit_path, cell, cells, csu_row, object, token_row};
@@ -471,7 +475,7 @@ fn what_is_not_there_has_the_ledger_s_reason_or_was_not_attempted() {
     assert_eq!(cells(&covered, ["status", "reason", "message"]), ["not_attempted", "null", "null"]);
 }
 
-fn ledger_entry_of(pool: &Pool, dataset: Dataset, status: Status) -> LedgerEntry {
+pub(crate) fn ledger_entry_of(pool: &Pool, dataset: Dataset, status: Status) -> LedgerEntry {
     LedgerEntry {
         csu: pool.csu.into(),
         date: DAY.parse().unwrap(),
@@ -579,7 +583,7 @@ fn a_day_without_blocks_is_no_gap() {
 }
 
 /// Two CSUs, three days over a month's end, liquidations on each.
-fn large() -> House {
+pub(crate) fn large() -> House {
     let pools = [Pool::one(), Pool::two()];
     let house = House::new(&pools);
     house.write_run("2024-11-30", "2024-12-02");
@@ -636,7 +640,7 @@ fn a_month_left_alone_stays_in_the_manifest_as_long_as_its_files_are_there() {
 }
 
 /// An audit of one scan of these pools, of which the first names chain and day.
-fn audit(pools: &[&Pool], date: &str, level: AuditLevel) -> Audit {
+pub(crate) fn audit(pools: &[&Pool], date: &str, level: AuditLevel) -> Audit {
     let blocks = pools[0].blocks(date);
     let count = blocks.span().unwrap().count();
     Audit { day: blocks.day, scans: Vec::new() }.with(AuditedScan {
@@ -654,7 +658,7 @@ fn audit(pools: &[&Pool], date: &str, level: AuditLevel) -> Audit {
     })
 }
 
-fn manifest(house: &House) -> Manifest {
+pub(crate) fn manifest(house: &House) -> Manifest {
     serde_json::from_slice(&house.read("lake/silver/manifest.json")).unwrap()
 }
 

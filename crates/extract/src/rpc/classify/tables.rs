@@ -53,7 +53,7 @@ const AGAIN: Asks = For(Verdict::Again);
 const DROP: Asks = For(Verdict::Drop);
 const ELSEWHERE: Asks = For(Verdict::Elsewhere);
 const FATAL: Asks = For(Verdict::Fatal);
-const FEWER_ADDRESSES: Asks = For(Verdict::FewerAddresses);
+const FEWER_ADDRESSES: Asks = For(Verdict::FewerAddresses { at_most: None });
 const NO_ARCHIVE: Asks = For(Verdict::NoArchive);
 const NO_METHOD: Asks = For(Verdict::NoMethod);
 const NOT_YET: Asks = For(Verdict::NotYet);
@@ -264,6 +264,9 @@ pub(super) const FILLERS: &[&str] = &[" ", ":", "a ", "0 - "];
 
 /// What stands before the size of a batch that would be taken.
 pub(super) const BEFORE_BATCH: &[&str] = &["batch of more than"];
+
+/// What stands before the number of addresses or topics that would be taken.
+pub(super) const BEFORE_FILTERS: &[&str] = &["current limit is"];
 
 /// What stands before the time to wait.
 pub(super) const BEFORE_WAIT: &[&str] =

@@ -155,7 +155,7 @@ fn every_row_of_the_fixture_table() {
             -32000,
             "exceed max addresses or topics per search position",
             none.clone(),
-            Verdict::FewerAddresses,
+            Verdict::FewerAddresses { at_most: None },
         ),
         (
             CALL,
@@ -223,7 +223,7 @@ fn further_texts_of_providers() {
             200,
             -32602,
             "This query contains 5006 filters. The current limit is 5000.",
-            Verdict::FewerAddresses,
+            Verdict::FewerAddresses { at_most: Some(5_000) },
         ),
         (200, -32614, "eth_getLogs is limited to a 5 range", policy(5)),
         (200, -32600, "block range is too wide", BLIND_POLICY),
@@ -249,7 +249,7 @@ fn further_texts_of_providers() {
             "Blast API is no longer available. Please update your integration to use Alchemy's API instead",
             Verdict::Drop,
         ),
-        (200, -32701, "Please, specify less number of addresses", Verdict::FewerAddresses),
+        (200, -32701, "Please, specify less number of addresses", Verdict::FewerAddresses { at_most: None }),
         (
             200,
             -32701,
@@ -300,7 +300,7 @@ fn further_texts_of_providers() {
         (200, -32000, "block range too large, max range: 10000", policy(10_000)),
         (200, -32000, "requested to block 9 after last accepted block 8", Verdict::NotYet),
         (200, -32000, "maximum [from, to] blocks distance: 2,000", policy(2_000)),
-        (413, -32021, "request body too large", Verdict::FewerAddresses),
+        (413, -32021, "request body too large", Verdict::FewerAddresses { at_most: None }),
         (429, -32016, "over rate limit", TOO_FAST),
         (504, -32015, "gateway timeout", Verdict::TookTooLong),
         (200, -32601, "Method not found", Verdict::NoMethod),
@@ -626,7 +626,10 @@ proptest! {
                 Verdict::TooFast { wait: Some(wait) } => prop_assert!(wait <= LONGEST_WAIT),
                 Verdict::Revert(_) => prop_assert_eq!(method, CALL),
                 Verdict::TookTooLong => prop_assert!([CALL, LOGS].contains(&method)),
-                Verdict::FewerAddresses => prop_assert_eq!(method, LOGS),
+                Verdict::FewerAddresses { at_most } => {
+                    prop_assert_eq!(method, LOGS);
+                    prop_assert_ne!(at_most, Some(0));
+                }
                 _ => {}
             }
         }

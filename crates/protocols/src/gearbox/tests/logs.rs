@@ -148,17 +148,21 @@ fn logs_of_v3() -> RawLog {
     log(&v3(ACCOUNT, 0), facade(MANAGER_A), 9, 0)
 }
 
-#[test]
-fn a_partial_liquidation_names_its_own_amounts() {
-    let partial = IFacadeV3::PartiallyLiquidateCreditAccount {
+fn partial() -> IFacadeV3::PartiallyLiquidateCreditAccount {
+    IFacadeV3::PartiallyLiquidateCreditAccount {
         creditAccount: ACCOUNT,
         token: STETH,
         liquidator: LIQUIDATOR,
         repaidDebt: U256::from(90),
         seizedCollateral: U256::from(95),
         fee: U256::from(2),
-    };
-    let logs = [log(&repay(MANAGER_3_1, 80, 1, 0), NEW_POOL, 1, 0), log(&partial, facade(MANAGER_3_1), 1, 1)];
+    }
+}
+
+#[test]
+fn a_partial_liquidation_names_its_own_amounts() {
+    let logs =
+        [log(&repay(MANAGER_3_1, 80, 1, 0), NEW_POOL, 1, 0), log(&partial(), facade(MANAGER_3_1), 1, 1)];
     let readings = readings(&logs);
     let leg = leg(&readings[1]);
     assert_eq!((leg.debt, leg.collateral), (Some((DAI, U256::from(90))), Some((STETH, U256::from(95)))));
@@ -170,6 +174,14 @@ fn a_partial_liquidation_names_its_own_amounts() {
     let priced: BTreeSet<_> = prices.iter().map(|price| price.token).collect();
     assert_eq!(priced, [DAI, STETH].into(), "the seized token is priced by the pool's oracle");
     assert_eq!(tokens.len(), 2);
+}
+
+#[test]
+fn what_a_facade_seized_that_was_replaced_later_in_the_day_is_priced_at_its_block() {
+    let replaced = Address::repeat_byte(0xbb);
+    let logs = [log(&repay(MANAGER_3_1, 80, 1, 0), NEW_POOL, 1, 0), log(&partial(), replaced, 1, 1)];
+    let (prices, _) = Gearbox.read_event_prices(&csu(), &reads(&Deployment::new(), &logs)[0]);
+    assert!(prices.iter().any(|price| price.token == STETH), "{prices:?}");
 }
 
 #[test]

@@ -1,23 +1,15 @@
-//! Chainlink price feeds: the latest round at a block, with the time it was made.
+//! The feed that turns a market's unit of account into US dollars, where its registry row names one: read in the market's
+//! own batch, under the token that it prices.
 //!
-//! Source: smartcontractkit/chainlink AggregatorV3Interface.sol, which feeds that wrap others keep to as well
-//! (compound-finance/comet contracts/IPriceFeed.sol, contracts/pricefeeds).
+//! It is a Chainlink feed, or another contract with that interface (compound-finance/comet contracts/IPriceFeed.sol,
+//! contracts/pricefeeds).
 
 use crate::answers::{Answers, Call, Missing};
 use crate::family::{PriceAnswer, Quote};
+use crate::oracle::chainlink::{IAggregatorV3, not_negative, unit};
 use crate::token::item;
-use alloy_sol_types::sol;
 use lake::status::PriceSource;
-use lake::{Address, U256, amount};
-
-sol! {
-    /// The parts of AggregatorV3Interface that are read. `decimals` is declared uint256, which also reads uint8.
-    interface IAggregator {
-        function latestRoundData() external view returns (uint80 roundId, int256 answer, uint256 startedAt, uint256 updatedAt, uint80 answeredInRound);
-        function decimals() external view returns (uint256);
-        function description() external view returns (string);
-    }
-}
+use lake::{Address, U256};
 
 const ROUND: &str = "usd_feed.latestRoundData";
 const DECIMALS: &str = "usd_feed.decimals";
@@ -27,9 +19,9 @@ const DESCRIPTION: &str = "usd_feed.description";
 pub fn calls(token: Address, feed: Address) -> [Call; 3] {
     let item = item(token);
     [
-        Call::new(ROUND, &item, feed, &IAggregator::latestRoundDataCall {}),
-        Call::new(DECIMALS, &item, feed, &IAggregator::decimalsCall {}),
-        Call::new(DESCRIPTION, &item, feed, &IAggregator::descriptionCall {}),
+        Call::new(ROUND, &item, feed, &IAggregatorV3::latestRoundDataCall {}),
+        Call::new(DECIMALS, &item, feed, &IAggregatorV3::decimalsCall {}),
+        Call::new(DESCRIPTION, &item, feed, &IAggregatorV3::descriptionCall {}),
     ]
 }
 
@@ -41,39 +33,29 @@ pub fn answer(answers: &Answers<'_>, token: Address) -> PriceAnswer {
         Ok((raw, updated_at)) => (Ok(raw), Some(updated_at)),
         Err(why) => (Err(why), None),
     };
-    let description = answers.value::<IAggregator::descriptionCall>(DESCRIPTION, &item);
+    let description = answers.value::<IAggregatorV3::descriptionCall>(DESCRIPTION, &item);
     let is_in_other_coins = description.is_ok_and(|text| text.contains(" / ") && !text.contains("USD"));
     PriceAnswer {
         token,
         source: PriceSource::Chainlink,
         feed: answers.contract(ROUND, &item).unwrap_or_default(),
         raw,
-        unit: unit(answers, &item),
+        unit: unit(answers, DECIMALS, &item),
         quote: if is_in_other_coins { Quote::Unknown } else { Quote::Usd },
         updated_at,
     }
 }
 
 fn round(answers: &Answers<'_>, item: &str) -> Result<(U256, u64), Missing> {
-    let round = answers.value::<IAggregator::latestRoundDataCall>(ROUND, item)?;
-    let unfit = |why: String| Missing::Unusable { key: format!("{ROUND} of {item}"), why };
-    let updated_at = u64::try_from(round.updatedAt).ok().filter(|time| *time > 0);
-    match updated_at {
-        _ if !round.answer.is_positive() => {
-            Err(unfit(format!("answered {}, which is no price", round.answer)))
+    let round = answers.value::<IAggregatorV3::latestRoundDataCall>(ROUND, item)?;
+    let answer = not_negative(ROUND, item, round.answer)?;
+    match u64::try_from(round.updatedAt) {
+        Ok(time) if time > 0 => Ok((answer, time)),
+        _ => {
+            let why = format!("is of a round without its end (updatedAt {})", round.updatedAt);
+            Err(Missing::Unusable { key: format!("{ROUND} of {item}"), why })
         }
-        None => Err(unfit(format!("is of a round without its end (updatedAt {})", round.updatedAt))),
-        Some(updated_at) => Ok((round.answer.unsigned_abs(), updated_at)),
     }
-}
-
-fn unit(answers: &Answers<'_>, item: &str) -> Result<U256, Missing> {
-    let decimals = answers.value::<IAggregator::decimalsCall>(DECIMALS, item)?;
-    if decimals > U256::from(amount::MAX_DECIMALS) {
-        let why = format!("answered {decimals}, more than any price has");
-        return Err(Missing::Unusable { key: format!("{DECIMALS} of {item}"), why });
-    }
-    Ok(U256::from(10).pow(decimals))
 }
 
 #[cfg(test)]
@@ -115,12 +97,11 @@ mod tests {
 
     #[test]
     fn what_is_no_price_says_why() {
-        for answer in [0, -5] {
-            let why = read(answer, 1, 8, "ETH / USD").raw.unwrap_err().to_string();
-            assert!(why.ends_with(&format!("answered {answer}, which is no price")), "{why}");
-        }
+        // Nothing is worth nothing: `transform` says so of a zero.
+        assert_eq!(read(0, 1, 8, "ETH / USD").raw, Ok(U256::ZERO));
+        assert!(matches!(read(-5, 1, 8, "ETH / USD").raw, Err(Missing::Negative { .. })));
         assert!(matches!(read(1, 0, 8, "ETH / USD").raw, Err(Missing::Unusable { .. })));
-        assert!(matches!(read(1, 1, 78, "ETH / USD").unit, Err(Missing::Unusable { .. })));
+        assert!(matches!(read(1, 1, 78, "ETH / USD").unit, Err(Missing::Undecodable { .. })));
         assert!(matches!(answer(&Answers::default(), TOKEN).raw, Err(Missing::NotAsked { .. })));
     }
 

@@ -1,0 +1,107 @@
+#!/usr/bin/env python3
+"""Silver of a synthetic lake by `transform`, and beside it DuckDB and Polars on the part that needs no decoding.
+
+The others read the same JSON of bronze/tvl, type it, join each reserve's answers with its price, and write Parquet. They check no
+seal, decode no ABI, choose no price and make no other table; `transform` does all of that and reads all of bronze. So a ratio of 1
+means: the whole of silver in the time of the part.
+
+Each runs as a process of its own, one after the other, on a lake that was read before. Peak memory is what the kernel says of the
+process. Needs duckdb and polars (make bench-transform puts them into target/venv).
+"""
+
+import argparse, glob, json, os, resource, shutil, subprocess, sys, time
+
+DUCKDB = """
+import duckdb, sys
+c = duckdb.connect()
+c.execute("SET preserve_insertion_order = false")
+c.execute(f'''
+CREATE TEMP TABLE calls AS
+SELECT csu, CAST(date AS DATE) AS date, chain_id::BIGINT AS chain_id, block.number::BIGINT AS block_number,
+       unnest(calls, recursive := true)
+FROM read_json('{sys.argv[1]}/lake/bronze/tvl/*/*.json', maximum_object_size = 134217728, columns = {{
+  csu: 'VARCHAR', date: 'VARCHAR', chain_id: 'BIGINT', block: 'STRUCT(number BIGINT, hash VARCHAR, timestamp BIGINT)',
+  calls: 'STRUCT(key VARCHAR, item VARCHAR, "to" VARCHAR, input VARCHAR, ok BOOLEAN, output VARCHAR)[]' }})
+''')
+c.execute(f'''
+COPY (SELECT a.csu, a.date, a.chain_id, a.block_number, a.key, a.item, a.ok, a.output, p.output AS price
+      FROM calls a LEFT JOIN calls p
+        ON p.csu = a.csu AND p.date = a.date AND p.item = a.item AND p.key = 'oracle.getAssetPrice'
+      WHERE a.key <> 'oracle.getAssetPrice' ORDER BY a.csu, a.date, a.item, a.key)
+TO '{sys.argv[2]}' (FORMAT parquet, COMPRESSION zstd)
+''')
+print(c.execute(f"SELECT count(*) FROM '{sys.argv[2]}'").fetchall()[0][0])
+"""
+
+POLARS = """
+import glob, polars as pl, sys
+call = pl.Struct({"key": pl.String, "item": pl.String, "to": pl.String, "input": pl.String, "ok": pl.Boolean, "output": pl.String})
+block = pl.Struct({"number": pl.Int64, "hash": pl.String, "timestamp": pl.Int64})
+schema = {"csu": pl.String, "date": pl.String, "chain_id": pl.Int64, "block": block, "calls": pl.List(call)}
+calls = (
+    pl.scan_ndjson(sorted(glob.glob(sys.argv[1] + "/lake/bronze/tvl/*/*.json")), schema=schema)
+    .select("csu", pl.col("date").str.to_date(), "chain_id",
+            pl.col("block").struct.field("number").alias("block_number"), "calls")
+    .explode("calls").unnest("calls").collect().lazy()
+)
+prices = calls.filter(pl.col("key") == "oracle.getAssetPrice").select("csu", "date", "item", pl.col("output").alias("price"))
+out = (
+    calls.filter(pl.col("key") != "oracle.getAssetPrice")
+    .join(prices, on=["csu", "date", "item"], how="left")
+    .select("csu", "date", "chain_id", "block_number", "key", "item", "ok", "output", "price")
+    .sort("csu", "date", "item", "key").collect()
+)
+out.write_parquet(sys.argv[2], compression="zstd")
+print(out.height)
+"""
+
+
+def timed(command):
+    """Wall seconds, peak MB and stdout of a process."""
+    began = time.monotonic()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    out = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        sys.exit(f"{command[0]} ended with {process.returncode}")
+    return time.monotonic() - began, usage.ru_maxrss / 1024, out
+
+
+def size(pattern):
+    return sum(os.path.getsize(path) for path in glob.glob(pattern, recursive=True) if os.path.isfile(path))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--programs", required=True, help="directory with transform and testkit")
+    parser.add_argument("--scratch", required=True, help="directory for the lake")
+    parser.add_argument("--csus", type=int, default=224)
+    parser.add_argument("--days", type=int, default=366)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    house = os.path.join(options.scratch, f"lake-{options.csus}x{options.days}-{options.seed}")
+    if not os.path.exists(f"{house}/run.toml"):
+        shutil.rmtree(house, ignore_errors=True)
+        subprocess.run([f"{options.programs}/testkit", "synthetic-lake", "--out", house, "--csus", str(options.csus),
+                        "--days", str(options.days), "--seed", str(options.seed)], check=True)
+    tvl, bronze = size(f"{house}/lake/bronze/tvl/**"), size(f"{house}/lake/bronze/**")
+    for layer in ("silver", "state", "checks"):
+        shutil.rmtree(f"{house}/lake/{layer}", ignore_errors=True)
+    run = [f"{options.programs}/transform", "run", "--run", f"{house}/run.toml", "--json"]
+    lines = []
+    seconds, memory, out = timed(run)
+    rows = sum(json.loads(out)["rows"].values())
+    lines.append(("transform, all of silver", seconds, memory, rows, bronze))
+    again, memory_again, _ = timed(run)
+    lines.append(("transform, nothing changed", again, memory_again, rows, bronze))
+    for name, program in (("duckdb, the part", DUCKDB), ("polars, the part", POLARS)):
+        took, memory, out = timed([sys.executable, "-c", program, house, f"{options.scratch}/beside.parquet"])
+        lines.append((name, took, memory, int(out), tvl))
+    print(f"{options.csus} CSUs x {options.days} days: {bronze / 1e6:.1f} MB of bronze, {tvl / 1e6:.1f} MB of it in bronze/tvl")
+    print(f"{'':28} {'seconds':>9} {'rows/s':>10} {'MB/s':>8} {'peak MB':>9} {'times ours':>11}")
+    for name, took, memory, rows, read in lines:
+        print(f"{name:28} {took:9.2f} {rows / took:10.0f} {read / 1e6 / took:8.1f} {memory:9.0f} {took / seconds:11.2f}")
+
+
+main()
