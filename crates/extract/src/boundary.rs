@@ -311,9 +311,12 @@ mod tests {
             (600_000, |dice| if dice < 0.04 { 5.0 } else { 2.0 }),
         );
         let arbitrum = chain_like((500_000, |dice| 0.35 + 0.1 * dice), (1_500_000, |dice| 0.2 + 0.1 * dice));
-        for (chain, times, block_seconds) in
-            [("ethereum", ethereum, 12.07), ("polygon", polygon, 2.12), ("arbitrum", arbitrum, 0.25)]
-        {
+        for (chain, times, block_seconds) in [
+            ("ethereum", ethereum, 12.07),
+            ("polygon", polygon, 2.12),
+            ("arbitrum", arbitrum, 0.25),
+            ("op stack", chain_like((400_000, |_| 2.0), (500_000, |_| 2.0)), 2.0),
+        ] {
             let (found, usual) = (headers_on_average(&times, block_seconds), usual(block_seconds));
             println!("{chain}: {found:.2} headers, a plan takes {usual}");
             assert!((found - usual).abs() <= 0.15 * usual, "{chain}: {found} {usual}");

@@ -503,7 +503,7 @@ async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
             "interrupted: what was answered is in the lake at {}, and no day is lost\n\
              hint: run the same command again to go on; `extract status --run {}` says how far it is",
             lake.location(),
-            args.run.display()
+            args.what.run.display()
         );
         return Ok(ExitCode::from(75));
     };

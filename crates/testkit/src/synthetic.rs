@@ -195,22 +195,17 @@ impl<'a> Deployment<'a> {
             let supplied = u128::from(next(&mut random) % 1_000_000 + 1_000) * unit;
             // A price a day, each within 2% of the one before.
             let mut price = next(&mut random) % 400_000_000_000 + 50_000_000;
-            let steps = (0..options.days as u64 + 2).map(|day| {
-                price = price / 1_000 * (980 + next(&mut random) % 41);
-                price = price.max(1_000_000);
-                (start + day * BLOCKS_A_DAY, U256::from(price))
-            });
+            let steps: Vec<(u64, U256)> = (0..options.days as u64 + 2)
+                .map(|day| {
+                    price = price / 1_000 * (980 + next(&mut random) % 41);
+                    price = price.max(1_000_000);
+                    (start + day * BLOCKS_A_DAY, U256::from(price))
+                })
+                .collect();
             // A token is the same contract for all CSUs of a chain.
             let asset = Address::from_word(keccak256([&chain.id.to_be_bytes()[..], &[at]].concat()));
             let borrowed = supplied / (2 + u128::from(next(&mut random) % 8));
-            AaveReserve::new(
-                asset,
-                &format!("T{at}"),
-                decimals,
-                supplied,
-                borrowed,
-                Price::FromBlock(steps.collect()),
-            )
+            AaveReserve::new(asset, &format!("T{at}"), decimals, supplied, borrowed, Price::FromBlock(steps))
         });
         let contracts = AaveV3::named(&id, reserves.collect());
         let csu = Csu::bare(&id, "aave_v3", &chain.name, "pool_addresses_provider", contracts.provider);

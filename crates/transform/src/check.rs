@@ -101,6 +101,7 @@ struct Subject<'a> {
     /// Bronze as the build reads it.
     month: &'a Month,
     silver: &'a Silver,
+    whole: &'a silver::Whole,
     before: &'a Before,
 }
 
@@ -385,7 +386,7 @@ impl Report {
 }
 
 /// Checks bronze and silver of a run's months and writes the failing rows into `checks/`. `month_done` is called after each
-/// month with how many there are left.
+/// month.
 ///
 /// # Errors
 /// [`CheckError`] when the lake cannot be read or written.
@@ -427,13 +428,14 @@ pub async fn check(
         )
         .await?;
         let month = read::month(lake, expected, listed, &pool).await?;
-        let silver = Silver::read(lake, name, &whole).await?;
+        let silver = Silver::read(lake, name).await?;
         let subject = Subject {
             registry: &run.registry,
             run,
             bronze: &bronze,
             month: &month,
             silver: &silver,
+            whole: &whole,
             before: &before,
         };
         for check in CHECKS {

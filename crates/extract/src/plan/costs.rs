@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 /// Headers of one boundary on a chain that nothing is known of (measured in [`boundary`](crate::boundary)'s tests on chains
 /// like Ethereum and Polygon).
 const HEADERS_PER_BOUNDARY: f64 = 6.0;
+/// The same on a chain that keeps its pace, as those of the OP stack do: the registry has whole seconds for it, where it has
+/// an average with a fraction for others.
+const HEADERS_PER_BOUNDARY_AT_EVEN_PACE: f64 = 3.0;
 /// The same where several blocks share a second, as on Arbitrum.
 const HEADERS_PER_BOUNDARY_WITHIN_SECONDS: f64 = 7.0;
 /// Headers beyond a boundary's that the search for the blocks of one second reads, and the same where they share it.
@@ -79,6 +82,8 @@ impl Costs {
     pub(crate) fn boundary(&self, block_seconds: f64) -> f64 {
         self.boundary.or(if block_seconds < 1.0 {
             HEADERS_PER_BOUNDARY_WITHIN_SECONDS
+        } else if block_seconds.fract() == 0.0 {
+            HEADERS_PER_BOUNDARY_AT_EVEN_PACE
         } else {
             HEADERS_PER_BOUNDARY
         })
@@ -104,7 +109,8 @@ mod tests {
     #[test]
     fn what_was_seen_takes_the_place_of_what_is_usual_and_the_old_is_forgotten() {
         let mut costs = Costs::default();
-        assert_eq!((costs.boundary(12.0), costs.witness(12.0), costs.listing()), (6.0, 7.0, 3.0));
+        assert_eq!((costs.boundary(12.07), costs.witness(12.07), costs.listing()), (6.0, 7.0, 3.0));
+        assert_eq!((costs.boundary(2.0), costs.witness(2.0)), (3.0, 4.0));
         assert_eq!((costs.boundary(0.25), costs.witness(0.25)), (7.0, 11.0));
         costs.boundary.add(10, 31);
         assert_eq!((costs.boundary(12.0), costs.witness(12.0)), (3.1, 4.1));

@@ -107,7 +107,7 @@ impl Pool {
                 .and_then(|id| read_as::<alloy_primitives::U64>(id).map_err(|why| bad_answer(endpoint, why)))
             {
                 Ok(id) if id == alloy_primitives::U64::from(chain.chain_id) => {
-                    endpoint.serves(json!(id));
+                    endpoint.serves(id);
                     pool.endpoints.push(Arc::clone(endpoint));
                 }
                 Ok(id) => {

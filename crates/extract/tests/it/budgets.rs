@@ -310,12 +310,12 @@ fn the_program_ends_with_75_when_a_month_is_spent_and_says_when_it_goes_on() {
     };
     let (code, said) = run();
     assert_eq!(code, Some(75), "{said}");
-    assert!(
-        said.contains("of its 5000 CU of 20") && said.contains("-01T00:00:00Z (out of budget)"),
-        "{said}"
-    );
+    for part in ["(budget)", "of its 5000 CU of 20", "; it goes on at 20", "-01T00:00:00Z"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
     let asked = server.provider().tally().requests;
     assert!(asked < 144, "the day's scan alone takes as many: {asked}");
-    // In the same month nothing more is asked.
-    assert_eq!((run().0, server.provider().tally().requests), (Some(75), asked));
+    // In the same month it asks whom it speaks to, and no more.
+    assert_eq!(run().0, Some(75));
+    assert!(server.provider().tally().requests <= asked + 3);
 }

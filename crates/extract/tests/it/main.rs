@@ -18,6 +18,7 @@ mod routing;
 mod same_bytes;
 mod shards;
 mod status;
+mod stragglers;
 mod too_much;
 mod windows;
 

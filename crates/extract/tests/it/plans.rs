@@ -107,6 +107,22 @@ fn a_bill_is_what_was_planned_within_two_percent() {
 }
 
 #[test]
+fn a_first_bill_with_wide_windows_alone_is_an_estimate_in_which_log_queries_are_counted() {
+    for uneven in [false, true] {
+        let shape = Shape { block_seconds: 12, days: 3, touched_daily: true, uneven, ..Shape::default() };
+        let world = World::new(shape);
+        paused(async {
+            let hosts = vec![alchemy("alchemy", "KEY_1"), official()];
+            let bill = bill(&world, &memory(), hosts, &Wish::default()).await;
+            println!("uneven {uneven}: {:.1}% off on a new lake with wide windows", 100.0 * off(&bill));
+            assert_log_queries_as_planned(&bill, "a new lake");
+            // Searches are a third of so small a bill.
+            assert!(off(&bill) <= 0.25, "{bill:#?}");
+        });
+    }
+}
+
+#[test]
 fn log_queries_are_planned_as_they_are_made_for_any_endpoints_and_any_audit() {
     let world = World::new(Shape { block_seconds: 30, touched_daily: true, ..Shape::default() });
     let other = |window| Host::new("other", Policy::honest()).window(window);

@@ -14,7 +14,7 @@ use lake::ledger::LedgerEntry;
 use lake::manifest::Manifest;
 use lake::path::BronzeKey;
 use lake::status::{Dataset, Status};
-use lake::store::{Got, Lake, StoreError};
+use lake::store::{Got, Lake};
 use object_store::path::Path;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -103,9 +103,8 @@ impl Bronze {
             let got: Vec<Option<Got>> = stream::iter(chunk)
                 .map(|(_, path)| async move { lake.get_at_most(path, LARGEST).await })
                 .buffered(CHUNK)
-                .try_collect::<Vec<_>>()
-                .await
-                .map_err(|error: StoreError| error)?;
+                .try_collect()
+                .await?;
             let seen: Vec<Option<Seen>> = pool.install(|| {
                 chunk.par_iter().zip(got).map(|((key, path), got)| Some(seen(key, path, got?))).collect()
             });

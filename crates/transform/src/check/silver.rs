@@ -173,25 +173,11 @@ pub(super) struct Silver {
     reject: Loaded<Reject>,
     price: Loaded<Price>,
     coverage: Loaded<Coverage>,
-    /// Findings of the tables without partitions, which every month leans on; told with the first month only.
-    csus: BTreeSet<String>,
-    tokens: HashSet<(i64, String)>,
-    of_whole: [Vec<Lead>; 2],
-    symbols_of_whole: Vec<Lead>,
 }
 
 impl Silver {
-    pub(super) async fn read(lake: &Lake, month: &str, whole: &Whole) -> Result<Self, CheckError> {
+    pub(super) async fn read(lake: &Lake, month: &str) -> Result<Self, CheckError> {
         let path = |table: &Table| silver_month(table.name, month);
-        let onchain =
-            |row: &&TokenRow| row.decimals.is_some() != (row.decimals_source.as_deref() == Some("onchain"));
-        let not_read = whole.token.rows.iter().filter(onchain).map(|row| {
-            Lead::new(format!(
-                "token {} of {}: its decimals were not read on the chain",
-                row.token, row.chain
-            ))
-            .column("decimals_source")
-        });
         Ok(Self {
             day_block: Loaded::read(lake, path(&DayBlock::TABLE)).await?,
             reserve_day: Loaded::read(lake, path(&ReserveDay::TABLE)).await?,
@@ -199,13 +185,6 @@ impl Silver {
             reject: Loaded::read(lake, path(&Reject::TABLE)).await?,
             price: Loaded::read(lake, path(&Price::TABLE)).await?,
             coverage: Loaded::read(lake, path(&Coverage::TABLE)).await?,
-            csus: whole.csus.clone(),
-            tokens: whole.tokens.clone(),
-            of_whole: [
-                [whole.csu.keys.as_slice(), &whole.token.keys].concat(),
-                [whole.csu.schema.as_slice(), &whole.token.schema].concat(),
-            ],
-            symbols_of_whole: not_read.collect(),
         })
     }
 }
@@ -243,9 +222,9 @@ fn in_order_of_day(rows: &[ReserveDay]) -> Vec<&ReserveDay> {
     rows
 }
 
-/// Findings about tables without partitions are told once.
-fn once<'a>(subject: &Subject<'_>, leads: &'a [Lead]) -> &'a [Lead] {
-    if subject.before.silver.any { &[] } else { leads }
+/// The tables without partitions, with the first month only: what is wrong with them is told once.
+fn whole<'a>(subject: &Subject<'a>) -> Option<&'a Whole> {
+    (!subject.before.silver.any).then_some(subject.whole)
 }
 
 fn of_reserve(row: &ReserveDay, why: impl Into<String>) -> Lead {
@@ -262,7 +241,8 @@ fn of_log(csu: &str, date: Day, block: i64, index: i32, why: &str) -> Lead {
 /// S1.
 pub(super) fn keys(subject: &Subject<'_>) -> Vec<Lead> {
     let silver = subject.silver;
-    let mut leads = once(subject, &silver.of_whole[0]).to_vec();
+    let of_whole = whole(subject).map(|whole| [&whole.csu.keys, &whole.token.keys]);
+    let mut leads: Vec<Lead> = of_whole.into_iter().flatten().flatten().cloned().collect();
     for found in [
         &silver.day_block.keys,
         &silver.reserve_day.keys,
@@ -279,7 +259,8 @@ pub(super) fn keys(subject: &Subject<'_>) -> Vec<Lead> {
 /// S2.
 pub(super) fn schema(subject: &Subject<'_>) -> Vec<Lead> {
     let silver = subject.silver;
-    let mut leads = once(subject, &silver.of_whole[1]).to_vec();
+    let of_whole = whole(subject).map(|whole| [&whole.csu.schema, &whole.token.schema]);
+    let mut leads: Vec<Lead> = of_whole.into_iter().flatten().flatten().cloned().collect();
     for found in [
         &silver.day_block.schema,
         &silver.reserve_day.schema,
@@ -393,7 +374,19 @@ fn against_first<T: PartialEq + Clone + ToString>(
 
 /// S4, decimals.
 pub(super) fn decimals(subject: &Subject<'_>) -> Vec<Lead> {
-    let mut leads = once(subject, &subject.silver.symbols_of_whole).to_vec();
+    let not_read =
+        |row: &&TokenRow| row.decimals.is_some() != (row.decimals_source.as_deref() == Some("onchain"));
+    let tokens = whole(subject).into_iter().flat_map(|whole| &whole.token.rows);
+    let mut leads: Vec<Lead> = tokens
+        .filter(not_read)
+        .map(|row| {
+            Lead::new(format!(
+                "token {} of {}: its decimals were not read on the chain",
+                row.token, row.chain
+            ))
+            .column("decimals_source")
+        })
+        .collect();
     leads.extend(against_first(subject, "decimals", |seen| seen.0, |row| row.decimals));
     leads
 }
@@ -684,7 +677,7 @@ pub(super) fn relations(subject: &Subject<'_>) -> Vec<Lead> {
             let why = format!("{}: {what}", lead.why);
             leads.push(Lead { why, ..lead.clone() }.column(column).found(found));
         };
-        if !silver.csus.contains(&csu) {
+        if !subject.whole.csus.contains(&csu) {
             lacks("csu", "the table csu has no such CSU", &csu);
         }
         let status = covered.get(&(csu.as_str(), date, dataset));
@@ -698,7 +691,7 @@ pub(super) fn relations(subject: &Subject<'_>) -> Vec<Lead> {
         }
         let chain_id = subject.registry.chain_of(row).and_then(|chain| i64::try_from(chain.chain_id).ok());
         for token in tokens {
-            if !chain_id.is_some_and(|id| silver.tokens.contains(&(id, (*token).clone()))) {
+            if !chain_id.is_some_and(|id| subject.whole.tokens.contains(&(id, (*token).clone()))) {
                 lacks("token", "the table token has no such token", token);
             }
         }

@@ -618,6 +618,40 @@ fn the_same_lake_gives_the_same_bytes() {
 }
 
 #[test]
+fn every_file_of_silver_is_zstd_in_dictionaries_with_units_and_an_order() {
+    use lake::schema::Row;
+    use lake::schema::silver;
+    use parquet::basic::{Compression, Encoding};
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+
+    let house = large();
+    house.build(0);
+    for table in silver::tables() {
+        let name = table.name;
+        let file = match name {
+            "csu" | "token" => format!("lake/silver/{name}/part.parquet"),
+            _ => format!("lake/silver/{name}/month=2024-12/part.parquet"),
+        };
+        let reader = SerializedFileReader::new(std::fs::File::open(house.path(&file)).unwrap()).unwrap();
+        for group in reader.metadata().row_groups() {
+            for column in group.columns() {
+                let what = format!("{name}.{}", column.column_path());
+                assert!(matches!(column.compression(), Compression::ZSTD(_)), "{what}");
+                let is_text = column.column_type() == parquet::basic::Type::BYTE_ARRAY;
+                let has_dictionary = column.encodings().any(|encoding| encoding == Encoding::RLE_DICTIONARY);
+                assert!(!is_text || has_dictionary, "{what} is text without a dictionary");
+            }
+        }
+        let batch = lake::table_file::read_batch(house.read(&file).into()).unwrap();
+        assert_eq!(*batch.schema(), table.arrow_schema(), "{name}");
+    }
+    let path = "lake/silver/reserve_day/month=2024-12/part.parquet";
+    let batch = lake::table_file::read_batch(house.read(path).into()).unwrap();
+    let keys: Vec<_> = silver::ReserveDay::from_batch(&batch).unwrap().iter().map(Row::key).collect();
+    assert!(keys.is_sorted_by(|one, other| one < other) && keys.len() > 1);
+}
+
+#[test]
 fn runs_over_one_lake_do_not_undo_each_other() {
     let house = large();
     house.build(0);
