@@ -314,14 +314,22 @@ fn is_of_run(run: &Run, gold: &Rows, manifest: &Manifest) -> Result<(), ReleaseE
 /// The registry's files, whose digest is that of the run.
 fn registry(run: &Run) -> Result<BTreeMap<String, Vec<u8>>, ReleaseError> {
     let directory = run.registry.directory();
-    let families: BTreeSet<&str> = run.registry.csus().map(|csu| csu.family.as_str()).collect();
+    let failed = |file: PathBuf| move |source| ReleaseError::Registry { file, source };
     let mut names = vec!["chains.toml".to_owned(), "tokens.toml".to_owned()];
-    names.extend(families.iter().map(|family| format!("csus/{family}.toml")));
+    let may_be_missing =
+        ["feeds.toml", "fills.toml"].into_iter().filter(|name| directory.join(name).exists());
+    names.extend(may_be_missing.map(str::to_owned));
+    let csus = directory.join("csus");
+    for entry in std::fs::read_dir(&csus).map_err(failed(csus.clone()))? {
+        let name = entry.map_err(failed(csus.clone()))?.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".toml") {
+            names.push(format!("csus/{name}"));
+        }
+    }
     let mut files = BTreeMap::new();
     for name in names {
         let file = directory.join(&name);
-        let bytes =
-            std::fs::read(&file).map_err(|source| ReleaseError::Registry { file: file.clone(), source })?;
+        let bytes = std::fs::read(&file).map_err(failed(file.clone()))?;
         files.insert(name, bytes);
     }
     let digests: Vec<(String, String)> =
@@ -358,6 +366,7 @@ fn release_manifest(
         registry_sha256: manifest.registry_sha256.clone(),
         inputs: [(gold_file(crate::build::PARQUET).to_string(), sha256_hex(&gold.bytes))].into(),
         outputs: data.map(|(path, bytes)| (path.clone(), sha256_hex(bytes))).collect(),
+        ..Manifest::default()
     }
     .to_bytes()?)
 }

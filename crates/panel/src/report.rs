@@ -209,7 +209,7 @@ fn tiles(facts: &Facts, found: &[Check], n_checks: usize) -> Vec<Tile> {
         note: if n_checks == 0 {
             "no check was run".to_owned()
         } else {
-            format!("{} of level error, {} of level warn", errors.len(), warnings.len())
+            format!("{} error, {} warn", errors.len(), warnings.len())
         },
     });
     tiles

@@ -14,6 +14,7 @@ import argparse, glob, json, os, resource, shutil, subprocess, sys, time
 DUCKDB = """
 import duckdb, sys
 c = duckdb.connect()
+c.execute("SET enable_progress_bar = false")
 c.execute("SET preserve_insertion_order = false")
 c.execute(f'''
 CREATE TEMP TABLE calls AS

@@ -468,9 +468,12 @@ pub async fn check(
     })
 }
 
+/// Bronze objects by month.
+type Months = BTreeMap<String, Vec<(BronzeKey, Path)>>;
+
 /// Paths of bronze objects by month, and the paths that no bronze object has.
-fn by_month(paths: Vec<Path>) -> (BTreeMap<String, Vec<(BronzeKey, Path)>>, Vec<Path>) {
-    let mut months: BTreeMap<String, Vec<(BronzeKey, Path)>> = BTreeMap::new();
+fn by_month(paths: Vec<Path>) -> (Months, Vec<Path>) {
+    let mut months = Months::new();
     let mut strays = Vec::new();
     for path in paths {
         match BronzeKey::parse(&path).filter(|key| key.path() == path) {

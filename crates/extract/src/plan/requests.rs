@@ -79,6 +79,15 @@ impl Bill {
     }
 }
 
+/// The blocks of a day.
+#[derive(Debug, Clone, Copy)]
+enum Blocks {
+    /// As the lake has them proven.
+    Proven(BlockSpan),
+    /// As many as the chain usually makes in the time; none on a day that is proven to have none.
+    Usually(u64),
+}
+
 /// The scan of a day.
 struct DayScan {
     /// The filter's digest, or nothing when a contract is not listed yet.
@@ -300,11 +309,11 @@ impl<'a> Collector<'a> {
         chain: &Chain,
         day: &DayTasks<'_>,
         proven: &mut BTreeSet<i64>,
-    ) -> (Result<BlockSpan, u64>, u64) {
+    ) -> (Blocks, u64) {
         let edges = [day.window.start, day.window.end];
         if let Some(blocks) = self.blocks_object(chain, day.window.day).await {
             proven.extend(edges);
-            return (blocks.span().ok_or(0), 0);
+            return (blocks.span().map_or(Blocks::Usually(0), Blocks::Proven), 0);
         }
         for neighbour in [day.window.day.previous(), day.window.day.next()] {
             if let Some(blocks) = self.blocks_object(chain, neighbour).await {
@@ -313,7 +322,7 @@ impl<'a> Collector<'a> {
         }
         let searched = edges.into_iter().filter(|edge| proven.insert(*edge)).count() as u64;
         let seconds = (day.window.end - day.window.start) as f64;
-        (Err((seconds / chain.block_seconds).round() as u64), searched)
+        (Blocks::Usually((seconds / chain.block_seconds).round() as u64), searched)
     }
 
     async fn blocks_object(&self, chain: &Chain, date: Day) -> Option<DayBlocks> {
@@ -381,7 +390,7 @@ impl<'a> Collector<'a> {
         known: &Known<'a, '_>,
         day: &DayTasks<'_>,
         units: &[Unit<'a>],
-        blocks: Result<BlockSpan, u64>,
+        blocks: Blocks,
         journal: Option<&Journal>,
     ) -> DayScan {
         let filter_of = |unit: &Unit<'a>| match unit.family.history(unit.csu) {
@@ -406,11 +415,14 @@ impl<'a> Collector<'a> {
             addresses: union.map_or(1, |union| union.addresses.len()),
             filter,
             missing: match blocks {
-                Ok(span) => covered.missing_in(span).iter().map(|span| span.count()).collect(),
-                Err(usual) => vec![usual],
+                Blocks::Proven(span) => covered.missing_in(span).iter().map(|span| span.count()).collect(),
+                Blocks::Usually(many) => vec![many],
             },
             had,
-            first: blocks.ok().map(BlockSpan::first),
+            first: match blocks {
+                Blocks::Proven(span) => Some(span.first()),
+                Blocks::Usually(_) => None,
+            },
         }
     }
 
@@ -421,7 +433,7 @@ impl<'a> Collector<'a> {
         known: &mut Known<'a, '_>,
         profiles: &[Profile],
         day: &DayTasks<'_>,
-        (units, blocks): (&[Unit<'a>], Result<BlockSpan, u64>),
+        (units, blocks): (&[Unit<'a>], Blocks),
     ) {
         for unit in units {
             let Some(reaches) = self.history_reaches(*unit).await else { continue };
@@ -430,11 +442,11 @@ impl<'a> Collector<'a> {
                 continue;
             }
             let missing = match (blocks, reaches) {
-                (Ok(span), Reaches::Through(block)) if block + 1 == span.first() => 0,
-                (Ok(span), Reaches::Through(block)) => span.last().saturating_sub(block),
-                (Ok(span), Reaches::Nothing { from }) => (span.last() + 1).saturating_sub(from),
-                (Err(_), Reaches::Through(_)) => 0,
-                (Err(_), Reaches::Nothing { .. }) => {
+                (Blocks::Proven(span), Reaches::Through(block)) if block + 1 == span.first() => 0,
+                (Blocks::Proven(span), Reaches::Through(block)) => span.last().saturating_sub(block),
+                (Blocks::Proven(span), Reaches::Nothing { from }) => (span.last() + 1).saturating_sub(from),
+                (Blocks::Usually(_), Reaches::Through(_)) => 0,
+                (Blocks::Usually(_), Reaches::Nothing { .. }) => {
                     let deployed =
                         unit.csu.deployed_date.map(|date| i64::from(date.days_since_epoch()) * 86_400);
                     let seconds = deployed.map_or(0, |deployed| (day.window.end - deployed).max(0));

@@ -1,10 +1,9 @@
 //! The program itself, killed with SIGKILL wherever it is: run again to its end, it leaves the bytes of a run that nobody
 //! disturbed, and has asked again for no more than what was under way.
 
-use crate::in_process::{Shape, World};
+use crate::in_process::{Bronze, Shape, World, assert_same, bronze};
 use lake::Lake;
-use lake::path::{self, BronzeKey};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -125,19 +124,10 @@ fn kill_at(ground: &Ground, mut run: Child, moment: Moment) -> bool {
     }
 }
 
-/// The objects of bronze without audits, which say who was asked.
-fn bronze(directory: &Path) -> BTreeMap<String, Vec<u8>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(async {
-        let lake = Lake::open(directory.to_str().unwrap()).unwrap();
-        let mut objects = BTreeMap::new();
-        for path in lake.list(&path::BRONZE.into()).await.unwrap() {
-            if !matches!(BronzeKey::parse(&path), Some(BronzeKey::Audit { .. })) {
-                objects.insert(path.to_string(), lake.get(&path).await.unwrap().unwrap().to_vec());
-            }
-        }
-        objects
-    })
+/// The objects of bronze in a directory.
+fn bronze_in(directory: &Path) -> Bronze {
+    let lake = Lake::open(directory.to_str().unwrap()).unwrap();
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(bronze(&lake))
 }
 
 /// Files that a kill cut off while they were written: object_store's, before they get their name.
@@ -156,7 +146,7 @@ struct Tally {
 }
 
 /// Kills runs on lake after lake until there were so many kills. An undisturbed run makes `all` requests.
-fn kill_until(world: &World, seed: u64, truth: &BTreeMap<String, Vec<u8>>, all: u64, kills: usize) -> Tally {
+fn kill_until(world: &World, seed: u64, truth: &Bronze, all: u64, kills: usize) -> Tally {
     let (mut drawn, mut tally) = (Drawn(seed), Tally::default());
     while tally.kills < kills {
         let name = format!("{seed}-{}", tally.lakes);
@@ -174,10 +164,7 @@ fn kill_until(world: &World, seed: u64, truth: &BTreeMap<String, Vec<u8>>, all: 
             of_lake += 1;
         }
         assert!(!kill_at(&ground, ground.start(world, &lake), Moment::Never));
-        let found = bronze(&lake);
-        let differs = |name: &&String| truth.get(*name) != found.get(*name);
-        let differing: BTreeSet<&String> = truth.keys().chain(found.keys()).filter(differs).collect();
-        assert!(differing.is_empty(), "lake {name}: {differing:?}");
+        assert_same(truth, &bronze_in(&lake));
 
         let questions = ground.questions(world);
         let distinct: BTreeSet<&String> = questions.iter().collect();
@@ -198,7 +185,7 @@ fn a_run_killed_at_any_moment_leaves_what_an_undisturbed_one_does_and_asks_again
     let world = World::new(shape);
     let (ground, lake) = (Ground::open(&world, "undisturbed"), world.setting().lake("undisturbed"));
     assert!(!kill_at(&ground, ground.start(&world, &lake), Moment::Never));
-    let (truth, all) = (bronze(&lake), ground.requests());
+    let (truth, all) = (bronze_in(&lake), ground.requests());
     assert_eq!(truth.len(), 2 * (1 + 2 * 2), "blocks a day, two objects a CSU and day");
 
     let tallies: Vec<Tally> = std::thread::scope(|scope| {

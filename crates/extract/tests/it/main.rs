@@ -7,6 +7,7 @@ mod bad_input;
 mod budgets;
 mod demo;
 mod doctor;
+mod exchanges;
 mod in_process;
 mod kills;
 mod liars;

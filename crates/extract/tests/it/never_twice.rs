@@ -1,9 +1,9 @@
 //! Nothing is asked twice: not what a lake holds, not what a run that was cut off has got, not what another run on the
 //! lake has finished.
 
+use crate::exchanges::{Exchange, Scanned};
 use crate::in_process::{
-    Bronze, DAYS, Exchange, Host, Scanned, Shape, Site, Wish, World, asked, assert_complete, assert_same,
-    bronze, memory, paused,
+    Bronze, DAYS, Host, Shape, Site, Wish, World, asked, assert_complete, assert_same, bronze, memory, paused,
 };
 use extract::rpc::tally::Purpose;
 use lake::status::AuditLevel;

@@ -1,9 +1,10 @@
 //! Log windows: a second run on a lake pays nothing for finding them, caps last and dense stretches do not, nothing but a
 //! refusal about range changes them, every shrink narrows, and what is accepted tiles the request.
 
+use crate::exchanges::{Exchange, Scanned};
 use crate::in_process::{
-    DAYS, Exchange, Host, Scanned, Shape, Site, Wish, World, asked, assert_complete, liquidation_topic,
-    liquidations, memory, paused,
+    DAYS, Host, Shape, Site, Wish, World, asked, assert_complete, liquidation_topic, liquidations, memory,
+    paused,
 };
 use crate::same_bytes::any_policy;
 use extract::rpc::pool::Pool;

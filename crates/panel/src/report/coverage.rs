@@ -129,25 +129,33 @@ pub(super) fn runs_of_days(facts: &Facts, silver: &Silver) -> Vec<RunOfDays> {
 }
 
 fn reason(run: &[Fact], silver: &Silver) -> String {
-    let mut parts = Vec::new();
-    for (dataset, name) in [(Dataset::Tvl, "snapshot"), (Dataset::Liquidations, "liquidations")] {
-        let causes: Vec<_> =
-            run.iter().filter_map(|row| silver.causes.get(&(row.csu.clone(), row.date, dataset))).collect();
-        let Some((word, message)) = causes.first() else { continue };
-        let messages: BTreeSet<&str> = causes.iter().map(|(_, message)| message.as_str()).collect();
-        let mut text = format!("{name}: {word}");
-        if !message.is_empty() {
-            let cut: String = message.chars().take(LONGEST_MESSAGE).collect();
-            let dots = if cut.len() < message.len() { "…" } else { "" };
-            text.push_str(&format!(" ({}{dots})", cut.trim()));
+    let of = |dataset| cause(run, silver, dataset);
+    match (of(Dataset::Tvl), of(Dataset::Liquidations)) {
+        (Some(one), Some(other)) if one == other => format!("snapshot and liquidations: {one}"),
+        (Some(one), Some(other)) => format!("snapshot: {one}; liquidations: {other}"),
+        (Some(one), None) => format!("snapshot: {one}"),
+        (None, Some(other)) => format!("liquidations: {other}"),
+        (None, None) if run.iter().any(|row| State::of(row) == State::Unpriced) => {
+            "a reserve with a balance has no price".to_owned()
         }
-        if messages.len() > 1 {
-            text.push_str(&format!(" and {} other messages", messages.len() - 1));
-        }
-        parts.push(text);
+        (None, None) => String::new(),
     }
-    if parts.is_empty() && run.iter().any(|row| State::of(row) == State::Unpriced) {
-        parts.push("a reserve with a balance has no price".to_owned());
+}
+
+/// The word and the first message of a run of days, and how many other messages there are.
+fn cause(run: &[Fact], silver: &Silver, dataset: Dataset) -> Option<String> {
+    let causes: Vec<_> =
+        run.iter().filter_map(|row| silver.causes.get(&(row.csu.clone(), row.date, dataset))).collect();
+    let (word, message) = causes.first()?;
+    let messages: BTreeSet<&str> = causes.iter().map(|(_, message)| message.as_str()).collect();
+    let mut text = word.clone();
+    if !message.is_empty() {
+        let cut: String = message.chars().take(LONGEST_MESSAGE).collect();
+        let dots = if cut.len() < message.len() { "…" } else { "" };
+        text.push_str(&format!(" ({}{dots})", cut.trim()));
     }
-    parts.join("; ")
+    if messages.len() > 1 {
+        text.push_str(&format!(" and {} other messages", messages.len() - 1));
+    }
+    Some(text)
 }

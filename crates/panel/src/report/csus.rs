@@ -10,6 +10,10 @@ use lake::status::Status;
 const DAYS: usize = 40;
 /// Reserves shown of a CSU.
 const RESERVES: usize = 12;
+/// From so many CSUs on each gets less room, so that the page of a year stays below 2 MB.
+const MANY_CSUS: usize = 60;
+/// Reserves shown of a CSU among many.
+const RESERVES_AMONG_MANY: usize = 6;
 /// Points of a sparkline.
 const POINTS: usize = 60;
 
@@ -60,25 +64,31 @@ pub(super) struct ReserveLine {
 
 pub(super) fn parts(run: &Run, facts: &Facts, silver: &Silver) -> Vec<CsuPart> {
     let none = Vec::new();
-    facts
-        .csus()
-        .into_iter()
+    let csus = facts.csus();
+    let is_among_many = csus.len() > MANY_CSUS;
+    csus.into_iter()
         .filter_map(|rows| {
             let first = rows.first()?;
             let reserves = silver.reserves.get(&first.csu).unwrap_or(&none);
-            Some(part(first, rows, run.registry.csu(&first.csu), reserves))
+            Some(part(first, rows, run.registry.csu(&first.csu), reserves, is_among_many))
         })
         .collect()
 }
 
-fn part(first: &Fact, rows: &[Fact], csu: Option<&Csu>, reserves: &[Reserve]) -> CsuPart {
+fn part(
+    first: &Fact,
+    rows: &[Fact],
+    csu: Option<&Csu>,
+    reserves: &[Reserve],
+    is_among_many: bool,
+) -> CsuPart {
     let last = rows.iter().rfind(|row| row.snap_status == Status::Collected);
     let expected = rows.iter().filter(|row| row.has_stocks() || row.has_flows()).count();
     let measured = rows.iter().filter(|row| row.status == Status::Collected).count();
     let counts: Vec<i64> = rows.iter().filter_map(|row| row.liq_count).map(i64::from).collect();
     let debts: Vec<f64> = rows.iter().filter_map(|row| row.liq_debt_usd).collect();
     let of_last = |value: fn(&Fact) -> Option<f64>| last.and_then(value);
-    let (days_heading, days) = shown_days(rows);
+    let (days_heading, days) = shown_days(rows, is_among_many);
     CsuPart {
         csu: first.csu.clone(),
         protocol: first.protocol.clone(),
@@ -102,7 +112,11 @@ fn part(first: &Fact, rows: &[Fact], csu: Option<&Csu>, reserves: &[Reserve]) ->
         days_heading,
         days,
         n_reserves: reserves.len(),
-        reserves: reserves.iter().take(RESERVES).map(reserve_line).collect(),
+        reserves: reserves
+            .iter()
+            .take(if is_among_many { RESERVES_AMONG_MANY } else { RESERVES })
+            .map(reserve_line)
+            .collect(),
     }
 }
 
@@ -119,12 +133,19 @@ fn words(csu: &Csu) -> String {
     words
 }
 
-fn shown_days(rows: &[Fact]) -> (&'static str, Vec<DayLine>) {
+fn shown_days(rows: &[Fact], is_among_many: bool) -> (&'static str, Vec<DayLine>) {
     if rows.len() <= DAYS {
         return ("Day by day", rows.iter().map(day_line).collect());
     }
-    let months = rows.chunk_by(|one, other| one.date.month() == other.date.month());
-    ("The last day of each month", months.filter_map(|month| month.last()).map(day_line).collect())
+    let months: Vec<&Fact> = rows
+        .chunk_by(|one, other| one.date.month() == other.date.month())
+        .filter_map(|month| month.last())
+        .collect();
+    if is_among_many {
+        let quarters = months.chunks(3).filter_map(|quarter| quarter.last());
+        return ("The last day of every third month", quarters.map(|row| day_line(row)).collect());
+    }
+    ("The last day of each month", months.into_iter().map(day_line).collect())
 }
 
 fn day_line(row: &Fact) -> DayLine {

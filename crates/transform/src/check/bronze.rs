@@ -41,7 +41,7 @@ pub(super) struct Seen {
 
 #[derive(Debug, Clone)]
 enum Kind {
-    Blocks(DayBlocks),
+    Blocks(Box<DayBlocks>),
     /// Block, and number of calls.
     Snapshot(Header, usize),
     /// Logs without their data; blocks at which calls were made.
@@ -70,7 +70,9 @@ impl Before {
     pub(super) fn note(&mut self, bronze: &Bronze) {
         for seen in &bronze.objects {
             match &seen.kind {
-                Kind::Blocks(blocks) => drop(self.blocks.insert(blocks.day.chain.clone(), blocks.clone())),
+                Kind::Blocks(blocks) => {
+                    drop(self.blocks.insert(blocks.day.chain.clone(), (**blocks).clone()))
+                }
                 Kind::Snapshot(_, calls) => {
                     if let BronzeKey::Tvl { csu, date } = &seen.key {
                         self.calls.insert(csu.clone(), (*date, *calls));
@@ -119,7 +121,7 @@ impl Bronze {
         fn of(seen: &Seen) -> Option<((&str, Day), &DayBlocks)> {
             match (&seen.key, &seen.kind) {
                 (BronzeKey::Blocks { chain, date }, Kind::Blocks(blocks)) => {
-                    Some(((chain.as_str(), *date), blocks))
+                    Some(((chain.as_str(), *date), blocks.as_ref()))
                 }
                 _ => None,
             }
@@ -156,7 +158,7 @@ fn seen(key: &BronzeKey, path: &Path, got: Got) -> Seen {
     };
     let said = match key {
         BronzeKey::Blocks { .. } => sealed::<DayBlocks>(&bytes)
-            .map(|(record, fault)| (fault, Some(record.day.clone()), None, Kind::Blocks(record))),
+            .map(|(record, fault)| (fault, Some(record.day.clone()), None, Kind::Blocks(Box::new(record)))),
         BronzeKey::Tvl { .. } => sealed::<TvlSnapshot>(&bytes).map(|(record, fault)| {
             let kind = Kind::Snapshot(record.reads.block, record.reads.calls.len());
             (fault, Some(record.of.day.clone()), Some(record.of), kind)

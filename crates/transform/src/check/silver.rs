@@ -540,7 +540,8 @@ pub(super) fn conflicts(subject: &Subject<'_>) -> Vec<Lead> {
 
 /// S7, sources that disagree.
 pub(super) fn disagree(subject: &Subject<'_>) -> Vec<Lead> {
-    let mut of_block: BTreeMap<(i64, &str, i64), Vec<(&Price, f64)>> = BTreeMap::new();
+    type AtBlock<'a> = (i64, &'a str, i64);
+    let mut of_block: BTreeMap<AtBlock<'_>, Vec<(&Price, f64)>> = BTreeMap::new();
     for row in &subject.silver.price.rows {
         if let Some(price) = row.price_usd.filter(|price| *price > 0.0) {
             of_block.entry((row.chain_id, &row.token, row.block_number)).or_default().push((row, price));
