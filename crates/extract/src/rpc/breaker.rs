@@ -55,9 +55,7 @@ impl Default for State {
 impl Breaker {
     /// How long to wait until it may be asked; nothing when it may be asked now, if only whether it is back.
     pub(crate) fn wait(&self) -> Duration {
-        let state = self.state();
-        let left = state.rests_until.map_or(Duration::ZERO, |until| until.duration_since(Instant::now()));
-        if left.is_zero() && state.is_probed { WHILE_PROBED } else { left }
+        self.state().wait()
     }
 
     /// Lets a request pass. After a rest only one at a time passes, with a [`Probe`]: it is to ask first whether the
@@ -66,11 +64,11 @@ impl Breaker {
     /// # Errors
     /// How long to wait.
     pub(crate) fn pass(&self) -> Result<Option<Probe<'_>>, Duration> {
-        let wait = self.wait();
+        let mut state = self.state();
+        let wait = state.wait();
         if !wait.is_zero() {
             return Err(wait);
         }
-        let mut state = self.state();
         if state.rests_until.is_none() {
             return Ok(None);
         }
@@ -115,6 +113,11 @@ impl Breaker {
 }
 
 impl State {
+    fn wait(&self) -> Duration {
+        let left = self.rests_until.map_or(Duration::ZERO, |until| until.duration_since(Instant::now()));
+        if left.is_zero() && self.is_probed { WHILE_PROBED } else { left }
+    }
+
     fn begin_rest(&mut self) {
         self.rests_until = Some(Instant::now() + self.rest);
         self.rest = (self.rest * 2).min(LONGEST_REST);
