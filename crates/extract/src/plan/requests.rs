@@ -277,20 +277,23 @@ impl<'a> Collector<'a> {
             let (blocks, searched) = self.blocks_of(chain, day, &mut proven).await;
             self.snapshot(&mut bill, &mut known, day).await;
             let of_boundaries = searched as f64 * known.costs.boundary(chain.block_seconds);
-            let mut of_witness = 0.0;
+            let (mut of_witness, mut is_scanned) = (0.0, false);
             let scanned: Vec<Unit<'a>> = of_set(day, Dataset::Liquidations).collect();
             if !scanned.is_empty() {
                 let scan = self.day_scan(&known, day, &scanned, blocks, journal.as_ref());
                 self.histories(&mut bill, &mut known, &profiles, day, (&scanned, blocks)).await;
                 known.scan(&mut bill, &mut profiles, &scan, self.audit, answers(LOGS));
                 of_witness = known.costs.witness(chain.block_seconds);
+                // The log that must exist is looked for when all has been scanned.
+                is_scanned = scan.missing.is_empty();
             }
             let there = answers(HEADER) as f64;
             let boundary = (of_boundaries - there).max(0.0);
-            let witness = (of_witness - (there - of_boundaries).max(0.0)).max(0.0);
+            let there = if is_scanned { (there - of_boundaries).max(0.0) } else { 0.0 };
+            let witness = (of_witness - there).max(0.0);
             bill.estimate(known.headers, Purpose::Boundary, HEADER, boundary);
             bill.estimate(known.headers, Purpose::Witness, HEADER, witness);
-            has_searches |= searched > 0 || !scanned.is_empty();
+            has_searches |= searched > 0;
         }
         // Below the chain's first block no search goes.
         bill.count(known.headers, Purpose::Identity, HEADER, u64::from(has_searches));
