@@ -2,7 +2,7 @@
 
 use crate::day::Day;
 use crate::status::Dataset;
-use object_store::path::Path;
+pub use object_store::path::Path;
 use std::fmt;
 
 /// Prefix under which bronze objects live. All are written once but [`BronzeKey::Audit`]
@@ -270,6 +270,36 @@ pub fn registry_check() -> Path {
 /// The report of the last `extract run` of a run file: `state/reports/<run>.json`.
 pub fn run_report(run: &str) -> Path {
     Path::from_iter(["state", "reports", &format!("{run}.json")])
+}
+
+/// A shard's word that it is at work on a day of a chain: `state/claims/<chain>/<date>.json`.
+pub fn claim(chain: &str, date: Day) -> Path {
+    Path::from_iter(["state", "claims", chain, &format!("{date}.json")])
+}
+
+/// An object that a shard writes to see the time of the store: `state/claims/clock-<shard>`.
+pub fn claims_clock(shard: &str) -> Path {
+    Path::from_iter(["state", "claims", &format!("clock-{shard}")])
+}
+
+/// Prefix of what runs say of how far they are.
+pub fn progress_prefix() -> Path {
+    Path::from_iter(["state", "progress"])
+}
+
+/// How far a run is: `state/progress/<run>.json`, with the shard's name where it is divided.
+pub fn run_progress(run: &str) -> Path {
+    progress_prefix().join(format!("{run}.json"))
+}
+
+/// Prefix of what keys have spent.
+pub fn quota_prefix() -> Path {
+    Path::from_iter(["state", "quota"])
+}
+
+/// What is done and what failed, for other tools: `state/checkpoint.json`.
+pub fn checkpoint() -> Path {
+    Path::from_iter(["state", "checkpoint.json"])
 }
 
 #[cfg(test)]
