@@ -1,6 +1,7 @@
 //! Collecting a run: chains side by side, days one after the other, each day's objects whole or not at all.
 
 use crate::boundary::{Boundaries, BoundaryError};
+use crate::claim::Turn;
 use crate::ledger::{self, Effort, Failure, Outcome};
 use crate::plan::costs::Costs;
 use crate::reads::{ReadMemory, Reader};
@@ -11,6 +12,8 @@ use crate::rpc::providers::Providers;
 use crate::rpc::recording::Recorder;
 use crate::rpc::tally::{Asked, Purpose};
 use crate::rpc::trust::Distrust;
+use crate::schedule::{OwnFirst, Schedule, ended};
+use crate::shard::{Never, never};
 use lake::Lake;
 use lake::bronze::{
     BronzeError, CallRecord, CsuOfDay, DayBlocks, DayOfChain, Header, LiquidationLogs, ReadsAtBlock, Record,
@@ -24,12 +27,10 @@ use lake::run::Run;
 use lake::span::BlockSpan;
 use lake::status::{AuditLevel, Dataset, Reason, Status};
 use protocols::{Answers, Family, Layout};
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-
-/// A day so many seconds before the registry's day of deployment is before it, however rough that date is.
-const DEPLOYMENT_DATE_SLACK: i64 = 3 * 86_400;
 
 /// What is needed to collect a run.
 pub struct Collector<'a> {
@@ -47,6 +48,8 @@ pub struct Collector<'a> {
     pub audit: AuditLevel,
     /// Tells a person how far it is.
     pub progress: &'a Progress,
+    /// Which days this process goes through, and in which order.
+    pub schedule: &'a Schedule,
 }
 
 /// What became of a run.
@@ -62,6 +65,21 @@ pub struct Collected {
     pub unusable: Vec<PoolError>,
     /// Chains on which something was to be done.
     pub chains_tried: usize,
+    /// Days that are another shard's: no gap of this one's.
+    pub elsewhere: Vec<Elsewhere>,
+    /// Days that were not begun, because the run was told to stop.
+    pub not_begun: Vec<(String, Day)>,
+}
+
+/// A day of a chain that another shard is at work on, has tried, or will begin.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Elsewhere {
+    /// Chain.
+    pub chain: String,
+    /// Day.
+    pub date: Day,
+    /// The shard, `K/N`.
+    pub shard: String,
 }
 
 /// A CSU with its family.
@@ -79,6 +97,16 @@ pub(crate) struct DayTasks<'a> {
     awaiting_blocks: Vec<Outcome>,
     /// Whether the chain's price book is to be collected.
     pub(crate) wants_prices: bool,
+}
+
+/// What became of days that were gone through.
+#[derive(Default)]
+struct GoneThrough<'a> {
+    outcomes: Vec<Outcome>,
+    /// Days that another shard is at work on or has tried, and that shard.
+    held: Vec<(DayTasks<'a>, String)>,
+    /// Days that were not begun, because the run was told to stop.
+    not_begun: Vec<Day>,
 }
 
 /// A chain that is open for questions.
@@ -167,15 +195,20 @@ impl<'a> Collector<'a> {
     pub async fn collect(&self) -> Collected {
         let (chains, outcomes) = self.units_by_chain();
         let mut collected = Collected { outcomes, ..Collected::default() };
+        let first = OwnFirst::of(chains.len());
         let chains = chains.into_iter();
-        let parts = futures::future::join_all(chains.map(|(chain, units)| self.chain(chain, units))).await;
+        let parts =
+            futures::future::join_all(chains.map(|(chain, units)| self.chain(chain, units, &first))).await;
         for part in parts {
             collected.outcomes.extend(part.outcomes);
             collected.asked.extend(part.asked);
             collected.warnings.extend(part.warnings);
             collected.unusable.extend(part.unusable);
             collected.chains_tried += part.chains_tried;
+            collected.elsewhere.extend(part.elsewhere);
+            collected.not_begun.extend(part.not_begun);
         }
+        collected.elsewhere.sort();
         collected.outcomes.sort_by(|a, b| (&a.csu, a.date, a.dataset).cmp(&(&b.csu, b.date, b.dataset)));
         collected
     }
@@ -221,7 +254,8 @@ impl<'a> Collector<'a> {
         (days, settled)
     }
 
-    async fn chain(&self, chain: &'a Chain, units: Vec<Unit<'a>>) -> Collected {
+    async fn chain(&self, chain: &'a Chain, units: Vec<Unit<'a>>, first: &OwnFirst) -> Collected {
+        let own_first = first.begin();
         let (days, settled) = self.open_days(chain, &units).await;
         let mut collected = Collected { outcomes: settled, ..Collected::default() };
         let unfinished = days.iter().map(|day| day.window.day).collect();
@@ -232,22 +266,27 @@ impl<'a> Collector<'a> {
         if days.is_empty() {
             return collected;
         }
-        collected.chains_tried = 1;
+        let until = days.iter().map(|day| day.window.end).max().unwrap_or(0);
+        let (own, others) = self.schedule.divide(&chain.name, days, |day| day.window.day);
+        collected.chains_tried = usize::from(!own.is_empty());
         let pool = match Pool::open(chain, self.providers, self.lake, self.recorder.clone()).await {
             Ok(pool) => pool,
             Err(error) => {
-                collected.outcomes.extend(self.fail_days(&days, &Failure::from(&error)).await);
-                if error.is_configuration() {
+                collected.outcomes.extend(self.fail_days(&own, &Failure::from(&error)).await);
+                collected.elsewhere.extend(others.iter().map(|day| self.left_to_its_owner(chain, day)));
+                if error.is_configuration() && !own.is_empty() {
                     collected.unusable.push(error);
                 }
                 return collected;
             }
         };
-        let until = days.iter().map(|day| day.window.end).max().unwrap_or(0);
         match pool.finalized(chain.finality_blocks, until).await {
-            Err(error) => collected.outcomes.extend(self.fail_days(&days, &Failure::from(&error)).await),
+            Err(error) => {
+                collected.outcomes.extend(self.fail_days(&own, &Failure::from(&error)).await);
+                collected.elsewhere.extend(others.iter().map(|day| self.left_to_its_owner(chain, day)));
+            }
             Ok(head) => {
-                let progress = self.progress.chain(&chain.name, days.len());
+                let progress = self.progress.chain(&chain.name, own.len());
                 let boundaries = Boundaries::new(&pool, chain, head);
                 let memory = Arc::new(Mutex::new(self.remembered_reads(chain).await));
                 let open = OpenChain {
@@ -260,8 +299,25 @@ impl<'a> Collector<'a> {
                     scanned: AtomicU64::new(0),
                     listings: Arc::default(),
                 };
-                collected.outcomes.extend(self.days(&open, &units, days).await);
+                let mut gone = self.days(&open, &units, own).await;
+                drop(own_first);
+                let is_spent = gone.outcomes.iter().any(|outcome| outcome.reason == Some(Reason::Budget));
+                if is_spent {
+                    collected.elsewhere.extend(others.iter().map(|day| self.left_to_its_owner(chain, day)));
+                } else if !others.is_empty() || !gone.held.is_empty() {
+                    first.all_done().await;
+                    self.take_over(&open, &units, others, &mut gone).await;
+                }
+                collected.outcomes.extend(gone.outcomes);
                 self.again_without_the_caught(&open, &units, &mut collected.outcomes).await;
+                let name = || chain.name.clone();
+                let elsewhere = gone.held.into_iter().map(|(day, shard)| Elsewhere {
+                    chain: name(),
+                    date: day.window.day,
+                    shard,
+                });
+                collected.elsewhere.extend(elsewhere);
+                collected.not_begun.extend(gone.not_begun.into_iter().map(|day| (name(), day)));
                 let costs = open.costs(Costs::of(self.lake, &chain.name).await);
                 if let Err(error) = costs.keep(self.lake, &chain.name).await {
                     tracing::warn!("{error}");
@@ -274,6 +330,36 @@ impl<'a> Collector<'a> {
         collected.warnings.extend(pool.warnings());
         self.keep_state(&pool).await;
         collected
+    }
+
+    /// Goes through days of other shards that nobody has begun, that were abandoned or ran out of budget, until a round finds
+    /// none.
+    async fn take_over(
+        &self,
+        open: &OpenChain<'_>,
+        units: &[Unit<'a>],
+        others: Vec<DayTasks<'a>>,
+        gone: &mut GoneThrough<'a>,
+    ) {
+        let mut days: Vec<DayTasks<'a>> =
+            std::mem::take(&mut gone.held).into_iter().map(|(day, _)| day).chain(others).collect();
+        loop {
+            let asked = days.len();
+            let round = self.days(open, units, days).await;
+            gone.outcomes.extend(round.outcomes);
+            gone.not_begun.extend(round.not_begun);
+            if round.held.is_empty() || round.held.len() == asked || self.schedule.is_stopping() {
+                gone.held = round.held;
+                return;
+            }
+            days = round.held.into_iter().map(|(day, _)| day).collect();
+        }
+    }
+
+    fn left_to_its_owner(&self, chain: &Chain, day: &DayTasks<'_>) -> Elsewhere {
+        let (chain, date) = (chain.name.clone(), day.window.day);
+        let shard = self.schedule.share().map_or_else(String::new, |share| share.owner(&chain, date));
+        Elsewhere { chain, date, shard }
     }
 
     /// Keeps what was spent and what was learned. Both are memories: what cannot be written is told, and no more.
@@ -304,30 +390,59 @@ impl<'a> Collector<'a> {
     }
 
     /// Collects the days of a chain, one after the other. Each is looked at again when its turn comes: another run on the
-    /// lake may have finished it.
-    async fn days(&self, open: &OpenChain<'_>, units: &[Unit<'a>], days: Vec<DayTasks<'a>>) -> Vec<Outcome> {
+    /// lake may have finished it. Where the run is divided, a day is claimed first.
+    async fn days(
+        &self,
+        open: &OpenChain<'_>,
+        units: &[Unit<'a>],
+        days: Vec<DayTasks<'a>>,
+    ) -> GoneThrough<'a> {
         let mut layouts: BTreeMap<&str, LayoutHistory> = BTreeMap::new();
         for unit in units {
             layouts.insert(&unit.csu.id, self.remembered_layouts(unit.csu).await);
         }
-        let mut outcomes = Vec::new();
+        let mut gone = GoneThrough::default();
         for mut day in days {
-            let date = day.window.day;
+            let (name, date) = (&open.chain.name, day.window.day);
+            if self.schedule.is_stopping() {
+                gone.not_begun.push(date);
+                continue;
+            }
             let mut done = Vec::new();
             let mut open_tasks = Vec::new();
-            for (unit, dataset) in std::mem::take(&mut day.tasks) {
+            for &(unit, dataset) in &day.tasks {
                 match self.standing(open.chain, unit.csu, day.window, dataset).await {
                     Standing::Open => open_tasks.push((unit, dataset)),
                     Standing::Settled(outcome) => done.push(outcome),
                 }
             }
+            day.wants_prices = day.wants_prices && self.lacks_price_book(open.chain, day.window).await;
+            let share = self.schedule.share().filter(|_| !open_tasks.is_empty() || day.wants_prices);
+            if let Some(share) = share {
+                match share.claims.take(self.lake, name, date, self.schedule.is_own(name, date)).await {
+                    Ok(Turn::Ours) => {}
+                    Ok(Turn::Theirs(shard)) => {
+                        gone.held.push((day, shard));
+                        continue;
+                    }
+                    // A claim saves requests and no more.
+                    Err(error) => tracing::warn!("{error}"),
+                }
+            }
             day.tasks = open_tasks;
             open.progress.begin_day(date);
-            match Journal::open(self.lake, &open.chain.name, date).await {
+            match Journal::open(self.lake, name, date).await {
                 Err(error) => done.extend(fail_all(&day, &Failure::from(error))),
                 Ok(journal) => {
                     open.pool.begin(journal);
-                    done.extend(self.day(open, &day, &mut layouts).await);
+                    let work = self.day(open, &day, &mut layouts);
+                    done.extend(match share {
+                        None => work.await,
+                        Some(share) => tokio::select! {
+                            done = work => done,
+                            never = share.claims.renew(self.lake, name, date) => match never {},
+                        },
+                    });
                 }
             }
             self.record(&done).await;
@@ -347,10 +462,16 @@ impl<'a> Collector<'a> {
             {
                 tracing::warn!("{error}");
             }
+            if let Some(share) = share
+                && let Err(error) = share.claims.end(self.lake, name, date, ended(&done)).await
+            {
+                tracing::warn!("{error}");
+            }
+            self.schedule.note(self.lake, name, date, &done).await;
             open.progress.end_day(date, &done);
-            outcomes.extend(done);
+            gone.outcomes.extend(done);
         }
-        outcomes
+        gone
     }
 
     /// Collects again, without the endpoints that were caught, what rests on their answers: days of this run whose objects
@@ -398,7 +519,7 @@ impl<'a> Collector<'a> {
             }
             days.retain(|day| !day.tasks.is_empty() || day.wants_prices);
             outcomes.retain(|outcome| !is_doubtful(&outcome.csu, outcome.date, outcome.dataset));
-            outcomes.extend(self.days(open, units, days).await);
+            outcomes.extend(self.days(open, units, days).await.outcomes);
         }
     }
 
@@ -495,16 +616,10 @@ impl<'a> Collector<'a> {
     /// What stands already, from the lake and the registry alone.
     async fn standing(&self, chain: &Chain, csu: &Csu, window: DayWindow, dataset: Dataset) -> Standing {
         let settled = |status| Standing::Settled(Outcome::settled(&csu.id, window.day, dataset, status));
-        if csu.retired_date.is_some_and(|retired| retired < window.day) {
-            return settled(Status::Retired);
-        }
-        if let Some(deployed) = csu.deployed_date {
-            let slack = if csu.deployed_block.is_some() { DEPLOYMENT_DATE_SLACK } else { 0 };
-            if window.end + slack <= i64::from(deployed.days_since_epoch()) * 86_400 {
-                return settled(Status::NotDeployed);
-            }
-        } else if chain.nothing_before().is_some_and(|launch| window.end <= launch) {
-            return settled(Status::NotDeployed);
+        match never(chain, csu, window) {
+            Some(Never::Retired) => return settled(Status::Retired),
+            Some(Never::NotDeployed) => return settled(Status::NotDeployed),
+            None => {}
         }
         let of = csu_of_day(csu, self.day_of_chain(chain, window));
         let standing = match dataset {

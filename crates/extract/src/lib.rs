@@ -7,7 +7,10 @@
 //! of an off-chain service ([`fill`]).
 
 pub mod boundary;
+pub mod checkpoint;
+pub mod claim;
 pub mod collect;
+pub mod coverage;
 mod discovery;
 pub mod doctor;
 pub mod fill;
@@ -19,4 +22,7 @@ mod prices;
 pub mod reads;
 pub mod report;
 pub mod rpc;
+pub mod schedule;
+pub mod shard;
 mod snapshot;
+pub mod status;

@@ -2,7 +2,10 @@
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use extract::checkpoint::Checkpoint;
+use extract::claim::ABANDONED_AFTER;
 use extract::collect::Collector;
+use extract::coverage::Coverage;
 use extract::doctor::registry::{CheckedRow, RegistryCheck};
 use extract::doctor::{Doctor, with_noun};
 use extract::fill::{DEFILLAMA, Filler};
@@ -10,16 +13,22 @@ use extract::report::{Progress, Summary};
 use extract::rpc::providers::Providers;
 use extract::rpc::recording::Recorder;
 use extract::rpc::secret::SecretUrl;
+use extract::rpc::share::{KeyGroup, RateShare};
+use extract::schedule::Schedule;
+use extract::shard::Shard;
+use extract::status::RunStatus;
 use lake::Lake;
 use lake::day::{Day, Zone};
 use lake::registry::{Csu, Registry};
 use lake::run::{Overrides, Run};
 use lake::status::{AuditLevel, Reason};
 use std::collections::BTreeSet;
+use std::io::IsTerminal;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Reads lending protocols from EVM chains into bronze: the raw answers of view calls and raw liquidation logs, one JSON
 /// object for each CSU (lending deployment) and day.
@@ -46,6 +55,13 @@ enum Command {
     ///
     /// Example: extract plan --run pipelines/runs/2024-12.toml
     Plan(RunArgs),
+    /// Say how far a run is: done, failed and why, not deployed, not attempted; percent, rate and time left; what each key has
+    /// spent. Reads listings and no data: it may be asked at any time, from any machine that sees the lake.
+    ///
+    /// Exit codes: 0 nothing is left to do; 1 something is missing; 2 could not look.
+    ///
+    /// Example: extract status --run pipelines/runs/2024-12.toml --watch
+    Status(StatusArgs),
     /// Ask every endpoint what it can do, and keep it for later runs: chain, head, how old its state and logs are, log
     /// window, state overrides, batch size. Says what is wrong and what to do, and what the lake's store can promise.
     ///
@@ -138,6 +154,44 @@ struct RunArgs {
     /// Print the result as JSON on stdout.
     #[arg(long)]
     json: bool,
+    /// Part of the run that this process begins with, such as 2/5; the first is 1/5. All that work on the run name the same N.
+    /// When its own days are done it goes on with days that nobody has begun, or that were abandoned.
+    #[arg(long, value_name = "K/N")]
+    shard: Option<Shard>,
+    /// Keys that this process uses, such as 1,4-6: the numbers of ${NAME_*}. Every shard should have keys of its own.
+    #[arg(long, value_name = "GROUP")]
+    keys: Option<KeyGroup>,
+    /// Share of every key's rate, month and day, such as 1/5, where five processes use the same keys.
+    #[arg(long, value_name = "1/W")]
+    rate_share: Option<RateShare>,
+    /// Seconds after which a day that another shard began, and says nothing of any more, counts as abandoned.
+    #[arg(long, value_name = "SECONDS", default_value_t = ABANDONED_AFTER.as_secs(), value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    abandoned_after: u64,
+}
+
+#[derive(Args)]
+struct StatusArgs {
+    /// Run file.
+    #[arg(long, value_name = "FILE")]
+    run: PathBuf,
+    /// Lake to look at, a directory or URL, in place of the run file's.
+    #[arg(long, value_name = "URL")]
+    lake: Option<String>,
+    /// First day, in place of the run file's.
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    from: Option<Day>,
+    /// Last day, in place of the run file's.
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    to: Option<Day>,
+    /// CSUs, in place of the run file's. Repeatable.
+    #[arg(long, value_name = "NAME")]
+    csu: Vec<String>,
+    /// Look again every so many seconds, until nothing is left to do.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "10", value_parser = clap::value_parser!(u64).range(1..))]
+    watch: Option<u64>,
+    /// Print the result as JSON on stdout.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args)]
@@ -170,6 +224,11 @@ struct DoctorArgs {
     json: bool,
 }
 
+/// What is paid for is waited for so long. Clusters kill 30 seconds after they asked.
+const GRACE: Duration = Duration::from_secs(18);
+/// Between two looks at what is under way.
+const QUIET: Duration = Duration::from_millis(300);
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     tracing_subscriber::fmt()
@@ -188,6 +247,7 @@ fn main() -> ExitCode {
         .and_then(|runtime| match cli.command {
             Command::Run(args) => runtime.block_on(run(args)),
             Command::Plan(args) => runtime.block_on(plan(args)),
+            Command::Status(args) => runtime.block_on(status(args)),
             Command::Doctor(args) if args.registry => runtime.block_on(check_registry(args)),
             Command::Doctor(args) => runtime.block_on(doctor(args)),
             Command::FillPrices(args) => runtime.block_on(fill_prices(args)),
@@ -212,16 +272,20 @@ fn log_filter() -> String {
 async fn begin(args: &RunArgs) -> anyhow::Result<(Run, Lake, Providers)> {
     let (run, lake) = args.what.load()?;
     let file = args.providers.as_ref().unwrap_or(&run.providers);
-    let providers = Providers::load(file, |name| std::env::var(name).ok())?;
-    for purse in providers.purses() {
-        purse.take_up(&lake).await?;
+    let is_in_group = |name: &str| args.keys.as_ref().is_none_or(|keys| keys.has(name));
+    let mut providers = Providers::load(file, |name| std::env::var(name).ok().filter(|_| is_in_group(name)))?;
+    if let Some(share) = args.rate_share {
+        providers = providers.with_share(share);
     }
+    let part = args.shard.map(Shard::as_name);
+    providers.take_up(&lake, part.as_deref(), args.rate_share).await?;
     Ok((run, lake, providers))
 }
 
 async fn plan(args: RunArgs) -> anyhow::Result<ExitCode> {
     let (run, lake, providers) = begin(&args).await?;
     let progress = Progress::to_stderr();
+    let schedule = Schedule::of(&run, args.shard, Duration::from_secs(args.abandoned_after));
     let collector = Collector {
         run: &run,
         lake: &lake,
@@ -230,6 +294,7 @@ async fn plan(args: RunArgs) -> anyhow::Result<ExitCode> {
         at_once: usize::from(args.jobs),
         audit: args.audit,
         progress: &progress,
+        schedule: &schedule,
     };
     let plan = collector.plan().await;
     if args.json {
@@ -238,6 +303,29 @@ async fn plan(args: RunArgs) -> anyhow::Result<ExitCode> {
         print!("{}", plan.in_words());
     }
     Ok(if plan.without_endpoint.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+async fn status(args: StatusArgs) -> anyhow::Result<ExitCode> {
+    let overrides = Overrides { lake: args.lake, from: args.from, to: args.to, csus: args.csu };
+    let run = Run::load(&args.run, &overrides)?;
+    let lake = run.open_lake()?;
+    let providers = Providers::load(&run.providers, |name| std::env::var(name).ok())?;
+    loop {
+        let status = RunStatus::of(&run, &lake, &providers).await?;
+        if args.watch.is_some() && std::io::stdout().is_terminal() {
+            print!("\x1b[2J\x1b[H");
+        }
+        if args.json {
+            println!("{}", serde_json::to_string_pretty(&status)?);
+        } else {
+            print!("{}", status.in_words());
+        }
+        match (args.watch, status.is_done()) {
+            (_, true) => return Ok(ExitCode::SUCCESS),
+            (None, false) => return Ok(ExitCode::from(1)),
+            (Some(seconds), false) => tokio::time::sleep(Duration::from_secs(seconds)).await,
+        }
+    }
 }
 
 /// What a doctor begins with: the endpoints and the registry, of a run or of files.
@@ -385,6 +473,7 @@ async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     lake.check_writable().await?;
     let recorder = args.record.as_deref().map(Recorder::to_extend).transpose()?.map(Arc::new);
     let progress = Progress::to_stderr();
+    let schedule = Schedule::of(&run, args.shard, Duration::from_secs(args.abandoned_after));
     let collector = Collector {
         run: &run,
         lake: &lake,
@@ -393,26 +482,36 @@ async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         at_once: usize::from(args.jobs),
         audit: args.audit,
         progress: &progress,
+        schedule: &schedule,
     };
     let plan = collector.plan().await;
     let collected = tokio::select! {
-        collected = collector.collect() => collected,
-        () = interrupted() => {
-            eprintln!("interrupted: what is in the lake stays; run the same command again to go on");
-            return Ok(ExitCode::from(75));
-        }
+        collected = collector.collect() => Some(collected),
+        () = stopped(&schedule, &providers) => None,
     };
     if let (Some(recorder), Some(file)) = (recorder, &args.record) {
         recorder.save(file)?;
     }
+    for purse in providers.purses() {
+        purse.keep().await?;
+    }
+    schedule.give_back(&lake).await?;
+    schedule.write_progress(&lake, true).await?;
+    Checkpoint::of(&Coverage::of(&run, &lake).await?).write(&run, &lake).await?;
+    let Some(collected) = collected.filter(|collected| collected.not_begun.is_empty()) else {
+        eprintln!(
+            "interrupted: what was answered is in the lake at {}, and no day is lost\n\
+             hint: run the same command again to go on; `extract status --run {}` says how far it is",
+            lake.location(),
+            args.what.run.display()
+        );
+        return Ok(ExitCode::from(75));
+    };
     let summary = Summary::new(&run.name, lake.location(), &collected, &plan);
-    lake.replace_json(&lake::path::run_report(&run.name), &summary).await?;
+    lake.replace_json(&lake::path::run_report(&schedule.name_of(&run.name)), &summary).await?;
     eprint!("{}", summary.in_words());
     if args.json {
         println!("{}", serde_json::to_string_pretty(&summary)?);
-    }
-    for purse in providers.purses() {
-        purse.keep().await?;
     }
     let is_out_of_budget = summary.unfinished.iter().any(|task| task.reason == Some(Reason::Budget));
     let could_not_run = !collected.unusable.is_empty() && collected.unusable.len() == collected.chains_tried;
@@ -422,6 +521,31 @@ async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         (false, true) => ExitCode::SUCCESS,
         (false, false) => ExitCode::from(1),
     })
+}
+
+/// Ends some seconds after this process was told to stop: no day and no request is begun any more, and what is paid for
+/// is waited for. A second signal ends it at once.
+async fn stopped(schedule: &Schedule, providers: &Providers) {
+    interrupted().await;
+    eprintln!("stopping: what is under way is waited for; a second signal stops at once");
+    schedule.stop();
+    for purse in providers.purses() {
+        purse.close();
+    }
+    let all_answered = async {
+        // Twice in a row: an answer that has come is still to be written.
+        let mut quiet = 0;
+        while quiet < 2 {
+            tokio::time::sleep(QUIET).await;
+            let under_way: usize = providers.purses().iter().map(|purse| purse.under_way()).sum();
+            quiet = if under_way == 0 { quiet + 1 } else { 0 };
+        }
+    };
+    tokio::select! {
+        () = all_answered => {}
+        () = tokio::time::sleep(GRACE) => {}
+        () = interrupted() => {}
+    }
 }
 
 /// Ends with the first of Ctrl-C and the signal by which clusters stop a job.

@@ -1,6 +1,6 @@
 //! What a person sees: progress while it runs, and at the end what is done, what is not and why.
 
-use crate::collect::Collected;
+use crate::collect::{Collected, Elsewhere};
 use crate::ledger::Outcome;
 use crate::plan::{Basis, Plan, right, with_separators};
 use crate::rpc::tally::{Asked, Purpose};
@@ -159,6 +159,9 @@ pub struct Summary {
     pub made_again: u64,
     /// Tasks that are not done.
     pub unfinished: Vec<UnfinishedTask>,
+    /// Chain-days that another shard has, with that shard.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub elsewhere: Vec<Elsewhere>,
     /// What a person should know besides.
     pub warnings: Vec<String>,
 }
@@ -208,6 +211,7 @@ impl Summary {
             bill: bill(plan, &collected.asked),
             made_again: collected.asked.values().map(Asked::again).sum(),
             unfinished: unfinished.collect(),
+            elsewhere: collected.elsewhere.clone(),
             warnings: collected.warnings.clone(),
         }
     }
@@ -227,6 +231,13 @@ impl Summary {
             counts.join(", "),
             self.lake
         );
+        let mut shards: BTreeMap<&str, usize> = BTreeMap::new();
+        for day in &self.elsewhere {
+            *shards.entry(&day.shard).or_default() += 1;
+        }
+        for (shard, days) in shards {
+            let _ = writeln!(text, "elsewhere: {days} chain-days are with shard {shard}");
+        }
         if sent > 0 {
             text.push_str(&bill_in_words(&self.bill, self.made_again));
         }

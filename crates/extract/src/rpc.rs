@@ -24,6 +24,7 @@ mod retries;
 pub mod route;
 pub mod scan;
 pub mod secret;
+pub mod share;
 #[cfg(test)]
 mod simulated;
 pub mod tally;

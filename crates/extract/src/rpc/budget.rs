@@ -16,12 +16,13 @@ use lake::store::StoreError;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// Share of a month or day that is spent; the rest is left for what cannot wait.
-const QUOTA_SHARE: f64 = 0.9;
+pub const QUOTA_SHARE: f64 = 0.9;
 /// Share of the allowed rate that is used where whole requests do not fill it exactly.
 const RATE_SHARE: f64 = 0.96;
 /// Share of a second's units that one JSON-RPC batch may take.
@@ -104,6 +105,18 @@ impl Tariff {
         Ok(())
     }
 
+    /// The part of it that one of several processes on one key may use: rate, month and day by this share.
+    #[must_use]
+    pub fn scaled(&self, share: f64) -> Self {
+        let part = |units: u64| (units as f64 * share) as u64;
+        Self {
+            units_per_second: self.units_per_second * share,
+            units_per_month: self.units_per_month.map(part),
+            units_per_day: self.units_per_day.map(part),
+            ..self.clone()
+        }
+    }
+
     fn dearest(&self) -> u32 {
         self.cost.values().copied().chain([self.other, self.batch, 1]).max().unwrap_or(1)
     }
@@ -150,6 +163,16 @@ pub struct QuotaSpent {
     pub resumes: Timestamp,
 }
 
+/// A request that is paid for and under way.
+#[derive(Debug)]
+pub struct Paid(Arc<AtomicUsize>);
+
+impl Drop for Paid {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// One key's pace, month and day.
 pub struct Purse {
     name: String,
@@ -159,8 +182,13 @@ pub struct Purse {
     /// Requests pay in the order in which they come. Holds the time before which nothing is sent.
     turn: tokio::sync::Mutex<()>,
     held_until: Mutex<Option<Instant>>,
+    is_closed: AtomicBool,
+    under_way: Arc<AtomicUsize>,
     eagerness: Mutex<Eagerness>,
+    /// What stands in the book, and what was spent since.
     account: Mutex<Account>,
+    /// What stands in the other books of the key, as far as it counts here.
+    others: Mutex<Account>,
     book: tokio::sync::Mutex<Book>,
 }
 
@@ -192,6 +220,17 @@ struct Account {
 }
 
 impl Account {
+    /// Adds a share of another account, where it is of the same periods.
+    fn add(&mut self, other: &Self, share: f64) {
+        let part = |units: u64| (units as f64 * share).ceil() as u64;
+        if other.month == self.month {
+            self.spent = self.spent.saturating_add(part(other.spent));
+        }
+        if other.day == self.day {
+            self.spent_today = self.spent_today.saturating_add(part(other.spent_today));
+        }
+    }
+
     /// Takes in what others have written into the book since it was seen last: runs at the same time share a key's month,
     /// not its second.
     fn take_in(&mut self, now: &Self, seen: &Self) {
@@ -209,16 +248,60 @@ impl Account {
 /// without writing.
 #[derive(Default)]
 struct Book {
-    lake: Option<Lake>,
+    shelf: Option<Shelf>,
     seen: Account,
     written: Option<(String, u64)>,
 }
+/// Where the books of a key stand, and which of them is this process's.
+#[derive(Clone)]
+struct Shelf {
+    lake: Lake,
+    /// The shard that keeps a book of its own.
+    part: Option<String>,
+    /// The process's share of the key.
+    share: f64,
+}
 
-impl Book {
-    /// What stands in it now. An account that cannot be read counts as empty, as in a new lake.
-    async fn read(&self, lake: &Lake, purse: &str) -> Result<Account, StoreError> {
-        let kept = lake.get(&lake::path::quota(purse)).await?;
-        Ok(kept.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
+/// The books of a key, as they stand now.
+struct Books {
+    own: Account,
+    /// What stands in all others, as far as it counts here.
+    others: Account,
+}
+
+impl Shelf {
+    /// The process's own book.
+    fn path(&self, purse: &str) -> lake::path::Path {
+        match &self.part {
+            Some(part) => lake::path::quota(&format!("{purse}.{part}")),
+            None => lake::path::quota(purse),
+        }
+    }
+
+    /// All books of the key. One that cannot be understood counts as empty, as in a new lake.
+    async fn read(&self, purse: &str, (month, day): (String, String)) -> Result<Books, StoreError> {
+        let own_path = self.path(purse);
+        let own_fellows = self.part.as_deref().and_then(|part| Some(part.rsplit_once("-of-")?.1));
+        let own_fellows = own_fellows.map(|of| format!("-of-{of}.json")).filter(|_| self.share < 1.0);
+        let mut books =
+            Books { own: Account::default(), others: Account { month, day, ..Account::default() } };
+        for path in self.lake.list(&lake::path::quota_prefix()).await? {
+            let Some(file) = path.filename() else { continue };
+            let rest = file.strip_prefix(purse);
+            let is_of_a_part = rest.is_some_and(|rest| rest.starts_with('.') && rest.contains("-of-"));
+            let is_fellows = own_fellows.as_ref().is_some_and(|fellows| file.ends_with(fellows.as_str()));
+            let is_own = path == own_path;
+            if !is_own && (is_fellows || rest != Some(".json") && !is_of_a_part) {
+                continue;
+            }
+            let Some(bytes) = self.lake.get(&path).await? else { continue };
+            let Ok(account) = serde_json::from_slice::<Account>(&bytes) else { continue };
+            match is_own {
+                true => books.own = account,
+                false => books.others.add(&account, self.share),
+            }
+        }
+        Ok(books)
     }
 }
 
@@ -247,8 +330,11 @@ impl Purse {
             clock,
             turn: tokio::sync::Mutex::default(),
             held_until: Mutex::default(),
+            is_closed: AtomicBool::new(false),
+            under_way: Arc::default(),
             eagerness: Mutex::new(Eagerness { share: 1.0, told_off: None }),
             account: Mutex::new(Account { month, day, ..Account::default() }),
+            others: Mutex::default(),
             book: tokio::sync::Mutex::default(),
             tariff,
         }
@@ -264,9 +350,9 @@ impl Purse {
         &self.tariff
     }
 
-    /// Units spent this month.
+    /// Units spent this month, in all books of the key.
     pub fn spent(&self) -> u64 {
-        self.account().spent
+        self.with_others(self.account()).spent
     }
 
     /// Whether a request of the method can still be paid, and if not, until when.
@@ -293,9 +379,16 @@ impl Purse {
     }
 
     async fn pay_all(&self, costs: &[u32]) -> Result<(), QuotaSpent> {
+        if self.is_closed.load(Ordering::Relaxed) {
+            return std::future::pending().await;
+        }
         let _turn = self.turn.lock().await;
         while let Some(until) = self.held() {
             tokio::time::sleep_until(until).await;
+        }
+        // It may have been closed while this request waited for its turn.
+        if self.is_closed.load(Ordering::Relaxed) {
+            return std::future::pending().await;
         }
         self.book(costs.iter().map(|cost| u64::from(*cost)).sum()).await?;
         for cost in costs {
@@ -320,6 +413,22 @@ impl Purse {
             }
         }
         Ok(())
+    }
+
+    /// Pays for nothing from now on: whoever asks waits for ever. What is paid for goes on.
+    pub fn close(&self) {
+        self.is_closed.store(true, Ordering::Relaxed);
+    }
+
+    /// A request that is paid for is under way until what is returned is dropped.
+    pub fn begin(&self) -> Paid {
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        Paid(Arc::clone(&self.under_way))
+    }
+
+    /// Requests that are paid for and not yet answered.
+    pub fn under_way(&self) -> usize {
+        self.under_way.load(Ordering::Relaxed)
     }
 
     /// Sends nothing for so long and then more slowly: the operator said that this key is too fast, wherever it is used.
@@ -349,6 +458,7 @@ impl Purse {
     pub fn has_left(&self, share: f64) -> bool {
         // Nothing more to pay, so the account as it is in today's periods.
         let Ok(account) = self.account_after(0) else { return false };
+        let account = self.with_others(account);
         let quotas =
             [(self.tariff.units_per_month, account.spent), (self.tariff.units_per_day, account.spent_today)];
         quotas.iter().all(|(of, spent)| of.is_none_or(|of| *spent as f64 <= of as f64 * (1.0 - share)))
@@ -363,6 +473,12 @@ impl Purse {
         self.account.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// An account of this purse with what the other books of the key add to it.
+    fn with_others(&self, mut account: Account) -> Account {
+        account.add(&self.others.lock().unwrap_or_else(PoisonError::into_inner), 1.0);
+        account
+    }
+
     /// The account with so much more spent, in today's periods.
     fn account_after(&self, cost: u64) -> Result<Account, QuotaSpent> {
         let mut account = self.account();
@@ -374,9 +490,10 @@ impl Purse {
         if account.day != day {
             account = Account { day, spent_today: 0, ..account };
         }
+        let of_key = self.with_others(account.clone());
         let quotas = [
-            (self.tariff.units_per_month, account.spent, &account.month, next_month(now)),
-            (self.tariff.units_per_day, account.spent_today, &account.day, next_day(now)),
+            (self.tariff.units_per_month, of_key.spent, &of_key.month, next_month(now)),
+            (self.tariff.units_per_day, of_key.spent_today, &of_key.day, next_day(now)),
         ];
         for (of, spent, period, resumes) in quotas {
             if let Some(of) = of
@@ -405,12 +522,10 @@ impl Purse {
             .written
             .as_ref()
             .is_some_and(|(month, spent)| *month == after.month && *spent >= after.spent);
-        let to_write = book.lake.clone().filter(|_| !is_written);
-        if let (Some(lake), Some(of_month)) = (to_write, of_month) {
+        let to_write = book.shelf.clone().filter(|_| !is_written);
+        if let (Some(shelf), Some(of_month)) = (to_write, of_month) {
             // A book that cannot be read or written is told at the end of the run, by `keep`.
-            if let Ok(now) = book.read(&lake, &self.name).await {
-                self.account.lock().unwrap_or_else(PoisonError::into_inner).take_in(&now, &book.seen);
-                book.seen = now;
+            if self.take_in(&mut book, &shelf).await.is_ok() {
                 after = self.account_after(cost)?;
             }
             let ahead = (of_month as f64 * AHEAD_SHARE) as u64;
@@ -419,7 +534,7 @@ impl Purse {
                 spent_today: after.spent_today.saturating_add(ahead),
                 ..after.clone()
             };
-            if lake.replace_json(&lake::path::quota(&self.name), &written).await.is_ok() {
+            if shelf.lake.replace_json(&shelf.path(&self.name), &written).await.is_ok() {
                 book.written = Some((written.month.clone(), written.spent));
                 book.seen = written;
             }
@@ -434,10 +549,29 @@ impl Purse {
     /// # Errors
     /// [`StoreError`].
     pub async fn take_up(&self, lake: &Lake) -> Result<(), StoreError> {
+        self.take_up_as(lake, None, 1.0).await
+    }
+
+    /// As [`Purse::take_up`], for one of several processes that may use the key at once: `part` is its shard's name, under which
+    /// it keeps a book of its own, and `share` its share of the key. What stands in the other books of the key counts by
+    /// that share; the books of its own fellows do not, when each has a share.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn take_up_as(&self, lake: &Lake, part: Option<&str>, share: f64) -> Result<(), StoreError> {
+        let shelf = Shelf { lake: lake.clone(), part: part.map(str::to_owned), share };
         let mut book = self.book.lock().await;
-        let now = book.read(lake, &self.name).await?;
-        self.account.lock().unwrap_or_else(PoisonError::into_inner).take_in(&now, &book.seen);
-        (book.lake, book.seen) = (Some(lake.clone()), now);
+        self.take_in(&mut book, &shelf).await?;
+        book.shelf = Some(shelf);
+        Ok(())
+    }
+
+    /// Takes in what others have written into the books of the key since they were read last.
+    async fn take_in(&self, book: &mut Book, shelf: &Shelf) -> Result<(), StoreError> {
+        let books = shelf.read(&self.name, periods(self.clock.timestamp())).await?;
+        self.account.lock().unwrap_or_else(PoisonError::into_inner).take_in(&books.own, &book.seen);
+        *self.others.lock().unwrap_or_else(PoisonError::into_inner) = books.others;
+        book.seen = books.own;
         Ok(())
     }
 
@@ -448,18 +582,33 @@ impl Purse {
     pub async fn keep(&self) -> Result<(), StoreError> {
         let mut book = self.book.lock().await;
         let has_quota = self.tariff.units_per_month.is_some() || self.tariff.units_per_day.is_some();
-        let Some(lake) = book.lake.clone().filter(|_| has_quota) else { return Ok(()) };
-        let now = book.read(&lake, &self.name).await?;
-        let account = {
-            let mut account = self.account.lock().unwrap_or_else(PoisonError::into_inner);
-            account.take_in(&now, &book.seen);
-            account.clone()
-        };
-        lake.replace_json(&lake::path::quota(&self.name), &account).await?;
+        let Some(shelf) = book.shelf.clone().filter(|_| has_quota) else { return Ok(()) };
+        self.take_in(&mut book, &shelf).await?;
+        let account = self.account();
+        shelf.lake.replace_json(&shelf.path(&self.name), &account).await?;
         book.written = Some((account.month.clone(), account.spent));
         book.seen = account;
         Ok(())
     }
+}
+
+/// What each key has spent by month, in all its books: those of shards are added up.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn spent(lake: &Lake) -> Result<BTreeMap<String, BTreeMap<String, u64>>, StoreError> {
+    let mut spent: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+    for path in lake.list(&lake::path::quota_prefix()).await? {
+        let Some(name) = path.filename().and_then(|name| name.strip_suffix(".json")) else { continue };
+        let Some(bytes) = lake.get(&path).await? else { continue };
+        // As in `take_up`: an account that cannot be read counts as empty.
+        let Ok(account) = serde_json::from_slice::<Account>(&bytes) else { continue };
+        let key =
+            name.rsplit_once('.').filter(|(_, part)| part.contains("-of-")).map_or(name, |(key, _)| key);
+        let month = spent.entry(key.to_owned()).or_default().entry(account.month).or_default();
+        *month = month.saturating_add(account.spent);
+    }
+    Ok(spent)
 }
 
 /// Month and day of a moment, UTC.

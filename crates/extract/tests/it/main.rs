@@ -17,6 +17,8 @@ mod planted_key;
 mod registry;
 mod routing;
 mod same_bytes;
+mod shards;
+mod status;
 mod stragglers;
 mod too_much;
 mod windows;
