@@ -306,7 +306,8 @@ impl Service {
         if !["http", "https"].contains(&url.scheme()) || url.host().is_none() {
             return Err(FillError::BadUrl);
         }
-        let client = reqwest::Client::builder().timeout(PATIENCE).build();
+        let client =
+            reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(PATIENCE).build();
         Ok(Self {
             client: client.map_err(|error| FillError::Client { why: error.without_url().to_string() })?,
             base: SecretUrl::new(base.expose().trim_end_matches('/')),

@@ -4,29 +4,29 @@
 //! of a key share its purse, on whatever chains. What was spent is kept in the lake's `state/quota`, under the name of the
 //! variable that holds the key, never the key.
 
+mod book;
+mod tariff;
+
 use crate::rpc::clock::Clock;
+use book::{Account, Book, Shelf, next_day, next_month, periods};
 use governor::clock::Clock as _;
 use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use lake::Lake;
 use lake::store::StoreError;
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
+pub use book::spent;
+pub use tariff::Tariff;
+
 /// Share of a month or day that is spent; the rest is left for what cannot wait.
 pub const QUOTA_SHARE: f64 = 0.9;
-/// Share of the allowed rate that is used where whole requests do not fill it exactly.
-const RATE_SHARE: f64 = 0.96;
-/// Share of a second's units that one JSON-RPC batch may take.
-const BATCH_SHARE: f64 = 0.5;
 /// Late wake-ups that the bucket makes good, where the operator's holds more than one request.
 const SLACK_SECONDS: f64 = 0.002;
 /// Share of a month that is written down ahead of its being spent, so that a killed run forgets nothing.
@@ -40,110 +40,6 @@ const FASTER: f64 = 1.05;
 const ONE_WORD: Duration = Duration::from_secs(1);
 /// The limiter counts thousandths of a unit, so that half a request a second can be said.
 const THOUSANDTHS: f64 = 1_000.0;
-
-/// What an operator charges. Defaults to one unit a request.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Tariff {
-    /// Operator that charges it.
-    pub operator: String,
-    /// Name of the unit: `CU`, `credits`, `requests`.
-    pub unit: String,
-    /// Units that a key may spend a second.
-    pub units_per_second: f64,
-    /// Units that a key has a month.
-    #[serde(default)]
-    pub units_per_month: Option<u64>,
-    /// Units that a key has a day, UTC.
-    #[serde(default)]
-    pub units_per_day: Option<u64>,
-    /// Units of each method.
-    #[serde(default)]
-    pub cost: BTreeMap<String, u32>,
-    /// Units of every other method.
-    pub other: u32,
-    /// Units of a JSON-RPC batch, beside those of its members.
-    #[serde(default)]
-    pub batch: u32,
-    /// Where this is stated.
-    pub source: String,
-}
-
-impl Tariff {
-    /// A tariff of so many requests a second, without a month.
-    pub fn by_requests(operator: &str, per_second: f64) -> Self {
-        Self {
-            operator: operator.to_owned(),
-            unit: "requests".to_owned(),
-            units_per_second: per_second,
-            units_per_month: None,
-            units_per_day: None,
-            cost: BTreeMap::new(),
-            other: 1,
-            batch: 0,
-            source: String::new(),
-        }
-    }
-
-    /// Units of one request.
-    pub fn cost(&self, method: &str) -> u32 {
-        self.cost.get(method).copied().unwrap_or(self.other)
-    }
-
-    /// What is wrong with the row, if anything.
-    ///
-    /// # Errors
-    /// The rule it breaks.
-    pub fn check(&self) -> Result<(), String> {
-        let rate = self.units_per_second;
-        if self.source.trim().is_empty() {
-            return Err("the tariff has no source: say where it is stated".into());
-        }
-        if !(rate.is_finite() && rate > 0.0 && rate <= 1e6) {
-            return Err("`units_per_second` must be a positive number up to a million".into());
-        }
-        Ok(())
-    }
-
-    /// The part of it that one of several processes on one key may use: rate, month and day by this share.
-    #[must_use]
-    pub fn scaled(&self, share: f64) -> Self {
-        let part = |units: u64| (units as f64 * share) as u64;
-        Self {
-            units_per_second: self.units_per_second * share,
-            units_per_month: self.units_per_month.map(part),
-            units_per_day: self.units_per_day.map(part),
-            ..self.clone()
-        }
-    }
-
-    fn dearest(&self) -> u32 {
-        self.cost.values().copied().chain([self.other, self.batch, 1]).max().unwrap_or(1)
-    }
-
-    /// Units a second at which requests are sent: as many whole requests of the dearest kind as the rate holds, so that no
-    /// second has one too many, or nearly the rate where that would waste more of it.
-    pub fn pace(&self) -> f64 {
-        let dearest = f64::from(self.dearest());
-        let whole = (self.units_per_second / dearest).floor() * dearest;
-        whole.max(self.units_per_second * RATE_SHARE) * 0.9999
-    }
-
-    /// Requests of the method in one JSON-RPC batch that the operator lets in at once beside what else is under way: a batch
-    /// of more than a second's units would be refused for ever.
-    pub fn most_members(&self, method: &str) -> usize {
-        let room = self.units_per_second * BATCH_SHARE - f64::from(self.batch);
-        match self.cost(method) {
-            0 => usize::MAX,
-            cost => ((room / f64::from(cost)) as usize).max(1),
-        }
-    }
-
-    /// Seconds of the pace that one request takes: what units of different operators are compared by.
-    pub fn seconds(&self, method: &str) -> f64 {
-        f64::from(self.cost(method)) / self.pace()
-    }
-}
 
 /// A month or a day that is spent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -204,104 +100,6 @@ impl Eagerness {
     fn now(self) -> f64 {
         let minutes = self.told_off.map_or(0.0, |at| (at.elapsed().as_secs_f64() / 60.0).floor());
         (self.share * FASTER.powf(minutes)).min(1.0)
-    }
-}
-
-/// What a purse has spent.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Account {
-    month: String,
-    spent: u64,
-    #[serde(default)]
-    day: String,
-    #[serde(default)]
-    spent_today: u64,
-}
-
-impl Account {
-    /// Adds a share of another account, where it is of the same periods.
-    fn add(&mut self, other: &Self, share: f64) {
-        let part = |units: u64| (units as f64 * share).ceil() as u64;
-        if other.month == self.month {
-            self.spent = self.spent.saturating_add(part(other.spent));
-        }
-        if other.day == self.day {
-            self.spent_today = self.spent_today.saturating_add(part(other.spent_today));
-        }
-    }
-
-    /// Takes in what others have written into the book since it was seen last: runs at the same time share a key's month,
-    /// not its second.
-    fn take_in(&mut self, now: &Self, seen: &Self) {
-        let since = |is_same: bool, now: u64, seen: u64| now.saturating_sub(if is_same { seen } else { 0 });
-        if now.month == self.month {
-            self.spent += since(now.month == seen.month, now.spent, seen.spent);
-        }
-        if now.day == self.day {
-            self.spent_today += since(now.day == seen.day, now.spent_today, seen.spent_today);
-        }
-    }
-}
-
-/// Where the account is kept, what stood there when it was last read or written, and up to which sum this run may spend
-/// without writing.
-#[derive(Default)]
-struct Book {
-    shelf: Option<Shelf>,
-    seen: Account,
-    written: Option<(String, u64)>,
-}
-/// Where the books of a key stand, and which of them is this process's.
-#[derive(Clone)]
-struct Shelf {
-    lake: Lake,
-    /// The shard that keeps a book of its own.
-    part: Option<String>,
-    /// The process's share of the key.
-    share: f64,
-}
-
-/// The books of a key, as they stand now.
-struct Books {
-    own: Account,
-    /// What stands in all others, as far as it counts here.
-    others: Account,
-}
-
-impl Shelf {
-    /// The process's own book.
-    fn path(&self, purse: &str) -> lake::path::Path {
-        match &self.part {
-            Some(part) => lake::path::quota(&format!("{purse}.{part}")),
-            None => lake::path::quota(purse),
-        }
-    }
-
-    /// All books of the key. One that cannot be understood counts as empty, as in a new lake.
-    async fn read(&self, purse: &str, (month, day): (String, String)) -> Result<Books, StoreError> {
-        let own_path = self.path(purse);
-        let own_fellows = self.part.as_deref().and_then(|part| Some(part.rsplit_once("-of-")?.1));
-        let own_fellows = own_fellows.map(|of| format!("-of-{of}.json")).filter(|_| self.share < 1.0);
-        let mut books =
-            Books { own: Account::default(), others: Account { month, day, ..Account::default() } };
-        for path in self.lake.list(&lake::path::quota_prefix()).await? {
-            let Some(file) = path.filename() else { continue };
-            let rest = file.strip_prefix(purse);
-            let is_of_a_part = rest.is_some_and(|rest| rest.starts_with('.') && rest.contains("-of-"));
-            let is_fellows = own_fellows.as_ref().is_some_and(|fellows| file.ends_with(fellows.as_str()));
-            let is_own = path == own_path;
-            if !is_own && (is_fellows || rest != Some(".json") && !is_of_a_part) {
-                continue;
-            }
-            let Some(bytes) = self.lake.get(&path).await? else { continue };
-            let Ok(account) = serde_json::from_slice::<Account>(&bytes) else { continue };
-            match is_own {
-                true => books.own = account,
-                false => books.others.add(&account, self.share),
-            }
-        }
-        Ok(books)
     }
 }
 
@@ -592,48 +390,10 @@ impl Purse {
     }
 }
 
-/// What each key has spent by month, in all its books: those of shards are added up.
-///
-/// # Errors
-/// [`StoreError`].
-pub async fn spent(lake: &Lake) -> Result<BTreeMap<String, BTreeMap<String, u64>>, StoreError> {
-    let mut spent: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
-    for path in lake.list(&lake::path::quota_prefix()).await? {
-        let Some(name) = path.filename().and_then(|name| name.strip_suffix(".json")) else { continue };
-        let Some(bytes) = lake.get(&path).await? else { continue };
-        // As in `take_up`: an account that cannot be read counts as empty.
-        let Ok(account) = serde_json::from_slice::<Account>(&bytes) else { continue };
-        let key =
-            name.rsplit_once('.').filter(|(_, part)| part.contains("-of-")).map_or(name, |(key, _)| key);
-        let month = spent.entry(key.to_owned()).or_default().entry(account.month).or_default();
-        *month = month.saturating_add(account.spent);
-    }
-    Ok(spent)
-}
-
-/// Month and day of a moment, UTC.
-fn periods(now: Timestamp) -> (String, String) {
-    let date = now.to_zoned(TimeZone::UTC).date();
-    (date.strftime("%Y-%m").to_string(), date.to_string())
-}
-
-fn next_month(now: Timestamp) -> Timestamp {
-    midnight(now.to_zoned(TimeZone::UTC).date().last_of_month().tomorrow())
-}
-
-fn next_day(now: Timestamp) -> Timestamp {
-    midnight(now.to_zoned(TimeZone::UTC).date().tomorrow())
-}
-
-/// Neither fails before the year 9999.
-fn midnight(day: Result<jiff::civil::Date, jiff::Error>) -> Timestamp {
-    let midnight = day.and_then(|day| day.to_zoned(TimeZone::UTC));
-    midnight.map_or(Timestamp::MAX, |midnight| midnight.timestamp())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
 
     fn alchemy(per_second: f64, per_month: Option<u64>) -> Tariff {
         Tariff {

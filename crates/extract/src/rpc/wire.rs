@@ -17,6 +17,9 @@ use std::time::Duration;
 
 /// An endpoint that has not answered by then has failed.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest reply that is held in memory, in bytes as they come out of any compression. A day's logs of all CSUs of a chain
+/// are some megabytes; what is longer is asked for in parts.
+pub const LONGEST_REPLY: usize = 64 << 20;
 
 /// What kept an answer from coming. The texts hold no URL, unless an endpoint put one into its refusal.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +51,9 @@ pub enum WireError {
         /// The time that `Retry-After` asks for.
         retry_after: Option<Duration>,
     },
+    /// More than [`LONGEST_REPLY`]: the rest was not read.
+    #[error("the reply is longer than {} MiB; the rest of it was not read", LONGEST_REPLY >> 20)]
+    TooLong,
     /// A success whose body is no JSON-RPC response.
     #[error("the body is no JSON-RPC response: {0}")]
     Body(String),
@@ -98,6 +104,22 @@ enum Carrier {
     InProcess(InProcess),
     Replay(Recording),
 }
+
+/// The one client for all endpoints. It follows no redirect: the URL that it would carry to another host is a key.
+///
+/// # Errors
+/// [`ClientError`] where TLS cannot be set up.
+pub fn http_client() -> Result<reqwest::Client, ClientError> {
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build();
+    client.map_err(|error| ClientError(chain_of(&error.without_url())))
+}
+
+/// Why no connection can be opened on this machine at all.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no HTTPS client can be set up on this machine: {0}\nhint: are the system's certificates there (Debian: ca-certificates)?"
+)]
+pub struct ClientError(String);
 
 /// What came back: status, the `Retry-After` header, body.
 type Carried = (u16, Option<String>, Bytes);
@@ -196,11 +218,18 @@ impl Inner {
             WireError::Unreachable(self.scrubber.clean(&chain_of(&error.without_url())))
         };
         let request = client.post(url.expose()).header("content-type", "application/json").body(body);
-        let response = request.send().await.map_err(unreachable)?;
+        let mut response = request.send().await.map_err(unreachable)?;
         let status = response.status().as_u16();
         let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
         let retry_after = retry_after.map(str::to_owned);
-        Ok((status, retry_after, response.bytes().await.map_err(unreachable)?))
+        let mut reply = bytes::BytesMut::new();
+        while let Some(part) = response.chunk().await.map_err(unreachable)? {
+            if reply.len() + part.len() > LONGEST_REPLY {
+                return Err(WireError::TooLong);
+            }
+            reply.extend_from_slice(&part);
+        }
+        Ok((status, retry_after, reply.freeze()))
     }
 
     fn replay(&self, recording: &Recording, packet: RequestPacket) -> Result<ResponsePacket, WireError> {
