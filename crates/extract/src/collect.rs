@@ -25,7 +25,7 @@ use lake::run::Run;
 use lake::status::{AuditLevel, Dataset, Reason, Status};
 use protocols::{Family, Layout};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -142,10 +142,7 @@ impl OpenChain<'_> {
 
     /// So many blocks more are done, at what cost so far.
     pub(crate) fn advance(&self, blocks: u64) {
-        let asked = self.pool.asked();
-        let units = asked.values().map(Asked::units).sum();
-        let again = asked.values().map(Asked::again).sum();
-        self.progress.advance(blocks, units, again);
+        self.progress.advance(blocks, self.pool.asked());
     }
 }
 
@@ -206,8 +203,10 @@ impl<'a> Collector<'a> {
         let own_first = first.begin();
         let (days, settled) = self.open_days(chain, &units).await;
         let mut collected = Collected { outcomes: settled, ..Collected::default() };
-        let unfinished = days.iter().map(|day| day.window.day).collect();
-        if let Err(error) = Journal::sweep(self.lake, &chain.name, &unfinished).await {
+        let left = collected.outcomes.iter().filter(|outcome| !outcome.is_done()).map(|outcome| outcome.date);
+        let unfinished: BTreeSet<Day> = days.iter().map(|day| day.window.day).chain(left).collect();
+        let finished = self.run.days.days().filter(|day| !unfinished.contains(day)).collect();
+        if let Err(error) = Journal::sweep(self.lake, &chain.name, &finished).await {
             collected.warnings.push(error.to_string());
         }
         collected.warnings.extend(self.price_book_warnings(chain).await);

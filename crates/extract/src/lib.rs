@@ -8,6 +8,7 @@
 
 pub mod boundary;
 pub mod checkpoint;
+pub mod choice;
 pub mod claim;
 pub mod collect;
 pub mod coverage;
@@ -17,6 +18,7 @@ pub mod fill;
 mod history;
 pub mod ledger;
 mod liquidation;
+pub mod metrics;
 pub mod plan;
 mod prices;
 pub mod reads;

@@ -14,6 +14,7 @@ pub mod clock;
 pub mod endpoint;
 pub mod hedge;
 pub mod journal;
+pub mod keys;
 pub(crate) mod log_query;
 pub(crate) mod patience;
 pub mod pool;

@@ -1,5 +1,6 @@
 //! Which days of a run this process goes through, in which order, and when it stops beginning new ones.
 
+use crate::choice::Choice;
 use crate::claim::Claims;
 use crate::ledger::Outcome;
 use crate::shard::{Division, Shard, costs};
@@ -20,6 +21,7 @@ use tokio::sync::watch;
 #[derive(Debug, Default)]
 pub struct Schedule {
     order: Order,
+    choice: Choice,
     share: Option<Share>,
     stopping: AtomicBool,
     costs: BTreeMap<(String, Day), u64>,
@@ -75,11 +77,28 @@ impl Schedule {
         };
         Self {
             order: run.order,
+            choice: Choice::default(),
             share,
             stopping: AtomicBool::new(false),
             costs: costs(run),
             progress: Mutex::new(Some(progress)),
         }
+    }
+
+    /// With a choice among the run's tasks.
+    #[must_use]
+    pub fn choosing(self, choice: Choice) -> Self {
+        Self { choice, ..self }
+    }
+
+    /// Which of the run's tasks are done.
+    pub fn choice(&self) -> &Choice {
+        &self.choice
+    }
+
+    /// How far it is.
+    pub fn progress(&self) -> Option<Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Begins no further day from now on.

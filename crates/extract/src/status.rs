@@ -1,5 +1,7 @@
 //! `extract status`: how far a run is, how fast it goes, when it will be done and what its keys have left.
 
+mod page;
+
 use crate::coverage::{Coverage, Row};
 use crate::plan::{right, with_separators};
 use crate::rpc::budget::{self, QUOTA_SHARE};
@@ -62,6 +64,24 @@ pub struct RowStatus {
     /// Days that were tried and are not there, with the reason.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<Missing>,
+    /// All days of the run in order, those that are alike together.
+    #[serde(skip)]
+    pub runs: Vec<DayRun>,
+}
+
+/// Days after each other that have the same status for the same reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DayRun {
+    /// Status.
+    pub status: Status,
+    /// Why.
+    pub reason: Option<Reason>,
+    /// First day.
+    pub from: Day,
+    /// Last day.
+    pub to: Day,
+    /// Days.
+    pub days: usize,
 }
 
 /// A day that was tried and is not there.
@@ -189,15 +209,24 @@ impl RunStatus {
 impl RowStatus {
     fn of(row: &Row) -> Self {
         let mut days: BTreeMap<&'static str, usize> = BTreeMap::new();
-        let mut missing = Vec::new();
+        let (mut missing, mut runs) = (Vec::new(), Vec::<DayRun>::new());
         for day in &row.days {
+            match runs.last_mut() {
+                Some(run) if (run.status, run.reason) == (day.status, day.reason) => {
+                    (run.to, run.days) = (day.date, run.days + 1);
+                }
+                _ => {
+                    let (status, reason) = (day.status, day.reason);
+                    runs.push(DayRun { status, reason, from: day.date, to: day.date, days: 1 });
+                }
+            }
             *days.entry(day.status.as_str()).or_default() += 1;
             if day.status.is_worth_a_retry() && (day.reason.is_some() || day.status != Status::NotAttempted) {
                 let (date, status, reason) = (day.date, day.status, day.reason);
                 missing.push(Missing { date, status, reason, message: day.message.clone() });
             }
         }
-        Self { csu: row.csu.clone(), dataset: row.dataset, days, missing }
+        Self { csu: row.csu.clone(), dataset: row.dataset, days, missing, runs }
     }
 
     fn is_done(&self) -> bool {
@@ -238,22 +267,37 @@ fn table(rows: &[&RowStatus]) -> Table {
     table
 }
 
-/// Each reason once, with how many days it has and one of them.
-fn reasons(rows: &[&RowStatus]) -> String {
-    let mut groups: BTreeMap<(Status, Option<Reason>), (usize, &RowStatus, &Missing)> = BTreeMap::new();
-    for row in rows {
-        for missing in &row.missing {
-            groups.entry((missing.status, missing.reason)).or_insert((0, row, missing)).0 += 1;
+/// Tasks that are missing for one reason, and the first of them.
+struct Group<'a> {
+    status: Status,
+    reason: Option<Reason>,
+    tasks: usize,
+    row: &'a RowStatus,
+    first: &'a Missing,
+}
+
+/// Each reason once, with how many tasks it has and one of them.
+fn groups<'a>(rows: &[&'a RowStatus]) -> Vec<Group<'a>> {
+    let mut groups: BTreeMap<(Status, Option<Reason>), Group<'a>> = BTreeMap::new();
+    for &row in rows {
+        for first in &row.missing {
+            let (status, reason) = (first.status, first.reason);
+            let group = Group { status, reason, tasks: 0, row, first };
+            groups.entry((status, reason)).or_insert(group).tasks += 1;
         }
     }
+    groups.into_values().collect()
+}
+
+fn reasons(rows: &[&RowStatus]) -> String {
     let mut text = String::new();
-    for ((status, reason), (count, row, missing)) in groups.iter().take(SHOWN) {
+    for Group { status, reason, tasks, row, first } in groups(rows).iter().take(SHOWN) {
         let reason = reason.map_or("no reason kept", Reason::as_str);
-        let first = missing.message.lines().next().unwrap_or_default();
+        let message = first.message.lines().next().unwrap_or_default();
         let _ = writeln!(
             text,
-            "{status} ({reason}): {count}, such as {} {} {}: {first}",
-            row.csu, missing.date, row.dataset
+            "{status} ({reason}): {tasks}, such as {} {} {}: {message}",
+            row.csu, first.date, row.dataset
         );
     }
     text

@@ -282,6 +282,13 @@ pub fn claims_clock(shard: &str) -> Path {
     Path::from_iter(["state", "claims", &format!("clock-{shard}")])
 }
 
+/// Where an object goes in whose place another was put: `state/replaced/<path>.<digest>`.
+pub fn replaced(path: &Path, sha256: &str) -> Path {
+    let parts: Vec<String> = path.parts().map(|part| part.as_ref().to_owned()).collect();
+    let head = ["state", "replaced"].into_iter().map(str::to_owned).chain(parts);
+    Path::from(format!("{}.{}", Path::from_iter(head), sha256.get(..16).unwrap_or(sha256)))
+}
+
 /// Prefix of what runs say of how far they are.
 pub fn progress_prefix() -> Path {
     Path::from_iter(["state", "progress"])

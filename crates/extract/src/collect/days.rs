@@ -81,7 +81,11 @@ impl<'a> Collector<'a> {
             open.progress.begin_day(date);
             match Journal::open(self.lake, name, date).await {
                 Err(error) => done.extend(fail_all(&day, &Failure::from(error))),
-                Ok(journal) => {
+                Ok(mut journal) => {
+                    if self.schedule.choice().forces(date) {
+                        // What was answered before is asked again.
+                        journal = journal.emptied().await;
+                    }
                     open.pool.begin(journal);
                     let work = self.day(open, &day, &mut layouts);
                     done.extend(match share {
@@ -116,6 +120,7 @@ impl<'a> Collector<'a> {
                 tracing::warn!("{error}");
             }
             self.schedule.note(self.lake, name, date, &done).await;
+            open.progress.note(open.pool.asked());
             open.progress.end_day(date, &done);
             gone.outcomes.extend(done);
         }

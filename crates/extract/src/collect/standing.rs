@@ -3,16 +3,19 @@
 use super::{
     Collector, DayTasks, LayoutHistory, OpenChain, Unit, bad_object, csu_of_day, failure_of, without_blocks,
 };
-use crate::ledger::{Effort, Failure, Outcome};
+use crate::choice::Which;
+use crate::ledger::{self, Effort, Failure, Outcome};
 use crate::reads::ReadMemory;
 use crate::shard::{Never, never};
 use lake::bronze::{
     BronzeError, CallRecord, DayBlocks, DayOfChain, Header, LiquidationLogs, Record, TvlSnapshot,
 };
 use lake::day::{Day, DayWindow};
+use lake::digest::sha256_hex;
 use lake::path::{self, BronzeKey};
 use lake::registry::{Chain, Csu};
 use lake::status::{Dataset, Reason, Status};
+use lake::store::StoreError;
 
 impl<'a> Collector<'a> {
     /// The days of a chain on which something is to be done, and the outcomes that stand already.
@@ -29,7 +32,10 @@ impl<'a> Collector<'a> {
             for unit in units {
                 for &dataset in &self.run.datasets {
                     match self.standing(chain, unit.csu, window, dataset).await {
-                        Standing::Open => tasks.push((*unit, dataset)),
+                        Standing::Open => match self.left_out(unit.csu, window.day, dataset).await {
+                            None => tasks.push((*unit, dataset)),
+                            Some(outcome) => settled.push(outcome),
+                        },
                         Standing::Settled(outcome) if outcome.status == Status::Collected => {
                             stored.push(outcome)
                         }
@@ -56,6 +62,30 @@ impl<'a> Collector<'a> {
         (days, settled)
     }
 
+    /// The outcome of a missing task that this run was told to leave alone.
+    async fn left_out(&self, csu: &Csu, date: Day, dataset: Dataset) -> Option<Outcome> {
+        let choice = self.schedule.choice();
+        if choice.which == Which::All {
+            return None;
+        }
+        let entry = match ledger::entry(self.lake, dataset, &csu.id, date).await {
+            Ok(entry) => entry,
+            Err(error) => return Some(unfinished(csu, date, dataset, &Failure::from(error))),
+        };
+        choice.leaves_out(date, entry.as_ref()).then(|| {
+            let left = Outcome::settled(&csu.id, date, dataset, Status::NotAttempted);
+            match entry {
+                // What was put off stays so; one that says `collected` has lost its object.
+                Some(entry) if entry.status != Status::Collected => {
+                    Outcome { status: entry.status, reason: entry.reason, message: entry.message, ..left }
+                }
+                _ => {
+                    Outcome { message: "it was never tried, and --retry-failed leaves it".to_owned(), ..left }
+                }
+            }
+        })
+    }
+
     /// What stands already, from the lake and the registry alone.
     pub(super) async fn standing(
         &self,
@@ -68,6 +98,7 @@ impl<'a> Collector<'a> {
         match never(chain, csu, window) {
             Some(Never::Retired) => return settled(Status::Retired),
             Some(Never::NotDeployed) => return settled(Status::NotDeployed),
+            None if self.schedule.choice().forces(window.day) => return Standing::Open,
             None => {}
         }
         let of = csu_of_day(csu, self.day_of_chain(chain, window));
@@ -82,13 +113,7 @@ impl<'a> Collector<'a> {
         match standing {
             Ok(true) => settled(Status::Collected),
             Ok(false) => Standing::Open,
-            Err(failure) => Standing::Settled(Outcome::unfinished(
-                &csu.id,
-                window.day,
-                dataset,
-                &failure,
-                Effort::default(),
-            )),
+            Err(failure) => Standing::Settled(unfinished(csu, window.day, dataset, &failure)),
         }
     }
 
@@ -137,7 +162,9 @@ impl<'a> Collector<'a> {
         open: &OpenChain<'_>,
         window: DayWindow,
     ) -> Result<DayBlocks, Failure> {
-        if let Some(blocks) = self.stored_blocks(open.chain, window).await? {
+        if !self.schedule.choice().forces(window.day)
+            && let Some(blocks) = self.stored_blocks(open.chain, window).await?
+        {
             return Ok(blocks);
         }
         // Neighbouring days share a boundary, and theirs is proven.
@@ -157,8 +184,26 @@ impl<'a> Collector<'a> {
 
     pub(crate) async fn write(&self, key: &BronzeKey, record: &impl Record) -> Result<(), Failure> {
         let bytes = record.to_bytes().map_err(|error: BronzeError| Failure::new(Reason::BadAnswer, error))?;
-        self.lake.put_once(&key.path(), bytes).await?;
+        match self.schedule.choice().forces(key.date()) {
+            true => self.put_anew(key, bytes).await?,
+            false => self.lake.put_once(&key.path(), bytes).await.map(drop)?,
+        }
         Ok(())
+    }
+
+    /// Writes an object of a day that is collected anew. Other bytes that are there are told, and kept beside the lake's layers.
+    async fn put_anew(&self, key: &BronzeKey, bytes: Vec<u8>) -> Result<(), StoreError> {
+        let at = key.path();
+        match self.lake.get(&at).await? {
+            None => return self.lake.put_once(&at, bytes).await.map(drop),
+            Some(present) if present == bytes => return Ok(()),
+            Some(present) => {
+                let aside = path::replaced(&at, &sha256_hex(&present));
+                self.lake.replace(&aside, present).await?;
+                tracing::warn!("{key} has other bytes than before; what was there is kept in {aside}");
+            }
+        }
+        self.lake.overwrite(&at, bytes).await
     }
 
     /// The calls of a day's stored snapshot, if it is of this block: from them the layout of that block can be told without
@@ -188,6 +233,10 @@ impl<'a> Collector<'a> {
             Ok(None) | Err(_) => LayoutHistory::new(),
         }
     }
+}
+
+fn unfinished(csu: &Csu, date: Day, dataset: Dataset, failure: &Failure) -> Outcome {
+    Outcome::unfinished(&csu.id, date, dataset, failure, Effort::default())
 }
 
 /// What stands of a task.

@@ -243,7 +243,7 @@ impl Purse {
     }
 
     /// Share of the tariff's pace that is used at present.
-    fn share_of_pace(&self) -> f64 {
+    pub fn share_of_pace(&self) -> f64 {
         self.eagerness.lock().unwrap_or_else(PoisonError::into_inner).now()
     }
 

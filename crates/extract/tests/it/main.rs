@@ -5,6 +5,7 @@ mod absent_history;
 mod anvil;
 mod bad_input;
 mod budgets;
+mod choice;
 mod demo;
 mod doctor;
 mod exchanges;
@@ -21,6 +22,7 @@ mod shards;
 mod status;
 mod stragglers;
 mod too_much;
+mod watching;
 mod windows;
 
 use std::path::{Path, PathBuf};

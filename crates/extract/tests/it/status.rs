@@ -82,6 +82,29 @@ fn what_was_lost_or_failed_is_told_with_its_reason_and_the_checkpoint_says_the_s
     assert_eq!(checkpoint["failed_tasks"], json!([]), "of a's failure it knows since nobody ran a again");
 }
 
+#[test]
+fn the_page_says_what_the_words_say_and_loads_nothing() {
+    let lake = tempfile::tempdir().unwrap();
+    assert!(extract_demo(lake.path(), &["--to", "2024-11-03"]).status.success());
+    let page = lake.path().join("status.html");
+    let told = status(lake.path(), &["--html", page.to_str().unwrap()]);
+    assert_eq!(told.status.code(), Some(1), "{}", said(&told));
+    let html = std::fs::read_to_string(&page).unwrap();
+    for expected in [
+        "<h1>demo: 50.0% collected</h1>",
+        "aria-label=\"2 collected, 2 not_attempted\"",
+        "<title>2024-11-04 to 2024-11-05: not_attempted</title>",
+        "0 of 4",
+        "undivided",
+    ] {
+        assert!(html.contains(expected), "{html}\ndoes not say: {expected}");
+    }
+    assert!(!html.contains("http:") && !html.contains("https:") && !html.contains("<script"), "{html}");
+    let nowhere = status(lake.path(), &["--html", "/nowhere/status.html"]);
+    assert_eq!(nowhere.status.code(), Some(2));
+    assert!(said(&nowhere).contains("cannot write the page to /nowhere/status.html: "), "{}", said(&nowhere));
+}
+
 const CSUS: usize = 224;
 const DAYS: usize = 366;
 
