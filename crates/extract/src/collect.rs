@@ -327,11 +327,12 @@ impl<'a> Collector<'a> {
         outcomes
     }
 
-    /// The ledger is a memory: what cannot be written there is told, and no more.
+    /// The ledger is a memory: what cannot be written there is told once, and no more.
     async fn record(&self, outcomes: &[Outcome]) {
         for outcome in outcomes {
             if let Err(error) = ledger::record(self.lake, outcome).await {
                 tracing::warn!("{error}");
+                return;
             }
         }
     }

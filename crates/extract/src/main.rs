@@ -24,6 +24,7 @@ use lake::day::Zone;
 use lake::registry::{Csu, Registry};
 use lake::run::{Overrides, Run};
 use lake::status::Reason;
+use lake::store::StoreError;
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -311,15 +312,18 @@ async fn run(args: RunArgs, everywhere: &Everywhere) -> anyhow::Result<ExitCode>
     if let (Some(recorder), Some(file)) = (recorder, &args.record) {
         recorder.save(file)?;
     }
-    for purse in providers.purses() {
-        purse.keep().await?;
-    }
     if let Err(error) = meter.write() {
         tracing::warn!("{error}");
     }
-    schedule.give_back(&lake).await?;
-    schedule.write_progress(&lake, true).await?;
-    Checkpoint::of(&Coverage::of(&run, &lake).await?).write(&run, &lake).await?;
+    if let Err(error) = keep_state(&run, &lake, &providers, &schedule).await {
+        tracing::warn!("{error}");
+    }
+    if let Some(why) = schedule.lost_lake() {
+        anyhow::bail!(
+            "the run stopped, for its lake takes nothing any more: {why}\n\
+             hint: make room or mend the store, then run the same command again: what was written stays"
+        );
+    }
     let Some(collected) = collected.filter(|collected| collected.not_begun.is_empty()) else {
         everywhere.say(&format!(
             "interrupted: what was answered is in the lake at {}, and no day is lost\n\
@@ -330,7 +334,10 @@ async fn run(args: RunArgs, everywhere: &Everywhere) -> anyhow::Result<ExitCode>
         return Ok(ExitCode::from(75));
     };
     let summary = Summary::new(&run.name, lake.location(), &collected, &plan);
-    lake.replace_json(&lake::path::run_report(&schedule.name_of(&run.name)), &summary).await?;
+    let report = lake::path::run_report(&schedule.name_of(&run.name));
+    if let Err(error) = lake.replace_json(&report, &summary).await {
+        tracing::warn!("{error}");
+    }
     everywhere.say(&summary.in_words());
     if args.json {
         println!("{}", serde_json::to_string_pretty(&summary)?);
@@ -343,6 +350,22 @@ async fn run(args: RunArgs, everywhere: &Everywhere) -> anyhow::Result<ExitCode>
         (false, true) => ExitCode::SUCCESS,
         (false, false) => ExitCode::from(1),
     })
+}
+
+/// Writes what the next run begins with, and what others read of this one. All of it is memory: a run whose objects are
+/// there has done its work without it.
+async fn keep_state(
+    run: &Run,
+    lake: &Lake,
+    providers: &Providers,
+    schedule: &Schedule,
+) -> Result<(), StoreError> {
+    for purse in providers.purses() {
+        purse.keep().await?;
+    }
+    schedule.give_back(lake).await?;
+    schedule.write_progress(lake, true).await?;
+    Checkpoint::of(&Coverage::of(run, lake).await?).write(run, lake).await
 }
 
 /// Ends some seconds after this process was told to stop: no day and no request is begun any more, and what is paid for

@@ -24,6 +24,7 @@ pub struct Schedule {
     choice: Choice,
     share: Option<Share>,
     stopping: AtomicBool,
+    lost_lake: Mutex<Option<String>>,
     costs: BTreeMap<(String, Day), u64>,
     progress: Mutex<Option<Progress>>,
 }
@@ -80,6 +81,7 @@ impl Schedule {
             choice: Choice::default(),
             share,
             stopping: AtomicBool::new(false),
+            lost_lake: Mutex::default(),
             costs: costs(run),
             progress: Mutex::new(Some(progress)),
         }
@@ -104,6 +106,17 @@ impl Schedule {
     /// Begins no further day from now on.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Begins no further day, for the lake takes nothing any more: what is paid for would be lost.
+    pub(crate) fn stop_without_lake(&self, why: String) {
+        *self.lost_lake.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+        self.stop();
+    }
+
+    /// Why the lake takes nothing any more, if that is why the run was stopped.
+    pub fn lost_lake(&self) -> Option<String> {
+        self.lost_lake.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether it was told to stop.

@@ -313,6 +313,32 @@ pub fn checkpoint() -> Path {
 mod tests {
     use super::*;
 
+    /// The registry and the run file refuse such names; a path would hold them all the same.
+    #[test]
+    fn no_name_leaves_its_prefix() {
+        let day: Day = "2024-12-01".parse().unwrap();
+        for name in
+            ["..", ".", "../../etc/passwd", "/etc/passwd", "a/b", "a/../../b", "%2e%2e", "a\\b", "a\0b"]
+        {
+            let paths = [
+                BronzeKey::of(Dataset::Tvl, name, day).path(),
+                BronzeKey::Blocks { chain: name.to_owned(), date: day }.path(),
+                layout_cache(name),
+                claim(name, day),
+                run_progress(name),
+                quota(name),
+                ledger_entry(Dataset::Tvl, name, day),
+            ];
+            for path in paths {
+                let parts: Vec<_> = path.parts().map(|part| part.as_ref().to_owned()).collect();
+                let is_held = ["bronze", "state"].contains(&parts[0].as_str()) && parts.len() <= 5;
+                assert!(is_held && !parts.iter().any(|part| part == ".." || part == "."), "{name}: {path}");
+            }
+        }
+        let at = replaced(&BronzeKey::of(Dataset::Tvl, "a", day).path(), &"0123456789abcdef".repeat(4));
+        assert_eq!(at.as_ref(), "state/replaced/bronze/tvl/a/2024-12-01.json.0123456789abcdef");
+    }
+
     #[test]
     fn bronze_paths_read_back() {
         let date: Day = "2024-12-01".parse().unwrap();

@@ -20,6 +20,9 @@ use std::sync::Arc;
 
 pub use promise::Promises;
 
+/// A create is tried so many times while nothing is there and the store says otherwise, or fails.
+const CREATES: u32 = 3;
+
 /// What can go wrong between a stage and the lake.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -175,27 +178,33 @@ impl Lake {
 
     /// Writes an object that must never change.
     ///
+    /// What a store says of a create is read back before it is believed: an answer may be lost after the object was written,
+    /// and the client's second try then finds its own; some say that an object is there while none is.
+    ///
     /// # Errors
     /// [`StoreError::Conflict`] when other bytes are there, [`StoreError::Refused`] when the store fails.
     pub async fn put_once(&self, path: &Path, bytes: impl Into<Bytes>) -> Result<Put, StoreError> {
         let bytes = bytes.into();
-        let payload = PutPayload::from_bytes(bytes.clone());
-        let options = PutOptions::from(PutMode::Create);
-        match self.store.put_opts(path, payload, options).await {
-            Ok(_) => Ok(Put::Created),
-            // Read back before believing it: a retry of our own lost write looks the same as another's object.
-            Err(object_store::Error::AlreadyExists { .. }) => {
-                let present = self.get(path).await?.unwrap_or_default();
-                if present == bytes {
-                    return Ok(Put::AlreadyThere);
+        let mut tries = 1;
+        loop {
+            let options = PutOptions::from(PutMode::Create);
+            let payload = PutPayload::from_bytes(bytes.clone());
+            let source = match self.store.put_opts(path, payload, options).await {
+                Ok(_) => return Ok(Put::Created),
+                Err(source) => source,
+            };
+            match self.get(path).await? {
+                Some(present) if present == bytes => return Ok(Put::AlreadyThere),
+                Some(present) => {
+                    return Err(StoreError::Conflict {
+                        path: path.clone(),
+                        present: sha256_hex(&present),
+                        offered: sha256_hex(&bytes),
+                    });
                 }
-                Err(StoreError::Conflict {
-                    path: path.clone(),
-                    present: sha256_hex(&present),
-                    offered: sha256_hex(&bytes),
-                })
+                None if tries < CREATES => tries += 1,
+                None => return Err(self.refused("write", path, source)),
             }
-            Err(source) => Err(self.refused("write", path, source)),
         }
     }
 

@@ -120,6 +120,11 @@ impl<'a> Collector<'a> {
                 tracing::warn!("{error}");
             }
             self.schedule.note(self.lake, name, date, &done).await;
+            if done.iter().any(|outcome| outcome.reason == Some(Reason::Store))
+                && let Err(error) = self.lake.check_writable().await
+            {
+                self.schedule.stop_without_lake(error.to_string());
+            }
             open.progress.note(open.pool.asked());
             open.progress.end_day(date, &done);
             gone.outcomes.extend(done);

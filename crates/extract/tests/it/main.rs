@@ -4,6 +4,7 @@
 mod absent_history;
 mod anvil;
 mod bad_input;
+mod bad_lakes;
 mod budgets;
 mod choice;
 mod demo;
