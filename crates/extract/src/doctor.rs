@@ -13,6 +13,7 @@ pub use report::{Examined, Finding, LakeReport, MissingKey, Report, with_noun};
 
 use crate::rpc::endpoint::{Endpoint, Refusal};
 use crate::rpc::providers::{EndpointConfig, Providers, Reach};
+use crate::rpc::wire::{self, ClientError};
 use futures::future::join_all;
 use jiff::Timestamp;
 use lake::Lake;
@@ -153,6 +154,9 @@ pub enum DoctorError {
     /// The lake cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// No connection can be opened.
+    #[error(transparent)]
+    Client(#[from] ClientError),
 }
 
 /// What is to be examined.
@@ -286,7 +290,7 @@ impl<'a> Doctor<'a> {
     }
 
     async fn chain(&self, chain: &'a Chain) -> Result<Vec<Examined>, DoctorError> {
-        let client = reqwest::Client::new();
+        let client = wire::http_client()?;
         let mut examined = Vec::new();
         let mut patients = Vec::new();
         for config in self.configs_of(chain) {

@@ -51,6 +51,11 @@ pub enum FillError {
     /// The base URL is none. It is not repeated: it may hold a key.
     #[error("--base-url is no http or https URL\nhint: leave it out for {DEFILLAMA}")]
     BadUrl,
+    /// The base URL is plain HTTP to another machine. It is not repeated: it may hold a key.
+    #[error(
+        "--base-url is plain http to another machine: whoever is on the way can read it\nhint: use https"
+    )]
+    OpenUrl,
     /// Silver of a month was not built, so nobody knows what it lacks.
     #[error(
         "there is no {path} in the lake at {location}\nhint: transform run builds the month and writes it"
@@ -306,7 +311,11 @@ impl Service {
         if !["http", "https"].contains(&url.scheme()) || url.host().is_none() {
             return Err(FillError::BadUrl);
         }
-        let client = reqwest::Client::builder().timeout(PATIENCE).build();
+        if base.is_open_to_others() {
+            return Err(FillError::OpenUrl);
+        }
+        let client =
+            reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(PATIENCE).build();
         Ok(Self {
             client: client.map_err(|error| FillError::Client { why: error.without_url().to_string() })?,
             base: SecretUrl::new(base.expose().trim_end_matches('/')),

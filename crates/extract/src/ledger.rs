@@ -114,6 +114,20 @@ impl From<StoreError> for Failure {
     }
 }
 
+/// What the ledger remembers of a task. An entry that cannot be read counts as none: the ledger is a memory, not the truth.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn entry(
+    lake: &Lake,
+    dataset: Dataset,
+    csu: &str,
+    date: Day,
+) -> Result<Option<LedgerEntry>, StoreError> {
+    let bytes = lake.get(&path::ledger_entry(dataset, csu, date)).await?;
+    Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+}
+
 /// Writes a tried task's outcome into the ledger, counting attempts. Settled tasks leave the ledger as it is.
 ///
 /// # Errors
@@ -121,8 +135,7 @@ impl From<StoreError> for Failure {
 pub async fn record(lake: &Lake, outcome: &Outcome) -> Result<(), StoreError> {
     let Some(effort) = &outcome.effort else { return Ok(()) };
     let at = path::ledger_entry(outcome.dataset, &outcome.csu, outcome.date);
-    // An entry that cannot be read counts as none: the ledger is a memory, not the truth.
-    let earlier = lake.get(&at).await?.and_then(|bytes| serde_json::from_slice::<LedgerEntry>(&bytes).ok());
+    let earlier = entry(lake, outcome.dataset, &outcome.csu, outcome.date).await?;
     let entry = LedgerEntry {
         csu: outcome.csu.clone(),
         date: outcome.date,

@@ -7,17 +7,25 @@
 //! of an off-chain service ([`fill`]).
 
 pub mod boundary;
+pub mod checkpoint;
+pub mod choice;
+pub mod claim;
 pub mod collect;
+pub mod coverage;
 mod discovery;
 pub mod doctor;
 pub mod fill;
 mod history;
 pub mod ledger;
 mod liquidation;
+pub mod metrics;
 pub mod plan;
 mod prices;
 pub mod reads;
 pub mod report;
 pub mod rpc;
+pub mod schedule;
+pub mod shard;
 mod snapshot;
 mod witness;
+pub mod status;

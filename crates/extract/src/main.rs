@@ -1,227 +1,102 @@
 //! `extract`: chain to bronze.
 
+mod cli;
+
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::Parser;
+use cli::{Cli, Command, DoctorArgs, Everywhere, FillArgs, LogFormat, RunArgs, StatusArgs};
+use extract::checkpoint::Checkpoint;
 use extract::collect::Collector;
+use extract::coverage::Coverage;
 use extract::doctor::registry::{CheckedRow, RegistryCheck};
 use extract::doctor::{Doctor, with_noun};
-use extract::fill::{DEFILLAMA, Filler};
-use extract::report::{Progress, Summary};
+use extract::fill::Filler;
+use extract::metrics::{Files, Meter};
+use extract::report::Summary;
 use extract::rpc::providers::Providers;
 use extract::rpc::recording::Recorder;
 use extract::rpc::secret::SecretUrl;
+use extract::schedule::Schedule;
+use extract::shard::Shard;
+use extract::status::RunStatus;
 use lake::Lake;
-use lake::day::{Day, Zone};
+use lake::day::Zone;
 use lake::registry::{Csu, Registry};
 use lake::run::{Overrides, Run};
-use lake::status::{AuditLevel, Reason};
+use lake::status::Reason;
+use lake::store::StoreError;
 use std::collections::BTreeSet;
-use std::num::NonZeroU32;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
-/// Reads lending protocols from EVM chains into bronze: the raw answers of view calls and raw liquidation logs, one JSON
-/// object for each CSU (lending deployment) and day.
-///
-/// A run goes on where an earlier one stopped: days whose objects are in the lake cost no request. A day counts as done
-/// only when every call was answered and every one of its blocks was scanned; what is missing is listed with its reason.
-///
-/// Exit codes: 0 everything is there; 1 finished, some is missing and listed; 2 could not run; 75 interrupted or
-/// out of budget, run again.
-#[derive(Parser)]
-#[command(version, max_term_width = 100)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Collect what the lake lacks of a run.
-    ///
-    /// Example: extract run --run pipelines/runs/2024-12.toml --csu aave_v3_ethereum --from 2024-12-01 --to 2024-12-03
-    Run(RunArgs),
-    /// Print the bill of a run before anything is sent: requests by method, units, hours, share of each key's month.
-    ///
-    /// Example: extract plan --run pipelines/runs/2024-12.toml
-    Plan(RunArgs),
-    /// Ask every endpoint what it can do, and keep it for later runs: chain, head, how old its state and logs are, log
-    /// window, state overrides, batch size. Says what is wrong and what to do, and what the lake's store can promise.
-    ///
-    /// With --registry, check the rows of the registry instead: whether each contract is there since the block that its row
-    /// says and at the last final block (or the last of a day), and whether every role that its family finds answers a view
-    /// call.
-    ///
-    /// Exit codes: 0 every endpoint can be used, or every row is as the registry says; 1 some are not, or it is not known;
-    /// 2 could not begin.
-    ///
-    /// Example: extract doctor --run pipelines/runs/2024-12.toml --chain ethereum
-    ///
-    /// Example: extract doctor --registry --csu family:aave_v3 --day 2024-12-31 --lake data/lake
-    Doctor(DoctorArgs),
-    /// Ask an off-chain service for the prices that silver lacks, and for no others.
-    ///
-    /// What is missing is what `transform run` listed (see `transform missing-prices`). What the service answered is kept in
-    /// bronze/fills in its own words, apart from the chain's prices, and is never changed by a later fill. Run transform
-    /// again afterwards: figures made with such a price have price_source = off_chain and the flag off_chain_price.
-    ///
-    /// Exit codes: 0 nothing is missing any more; 1 some is, and is listed; 2 could not begin.
-    ///
-    /// Example: extract fill-prices --run pipelines/runs/2024-12.toml --source defillama
-    FillPrices(FillArgs),
-}
-
-/// What a run is over.
-#[derive(Args)]
-struct What {
-    /// Run file: days, CSUs, datasets, registry and lake.
-    #[arg(long, value_name = "FILE")]
-    run: PathBuf,
-    /// Lake to write to, a directory or URL, in place of the run file's.
-    #[arg(long, value_name = "URL")]
-    lake: Option<String>,
-    /// First day, in place of the run file's.
-    #[arg(long, value_name = "YYYY-MM-DD")]
-    from: Option<Day>,
-    /// Last day, in place of the run file's.
-    #[arg(long, value_name = "YYYY-MM-DD")]
-    to: Option<Day>,
-    /// CSUs, in place of the run file's: an id, a pattern such as aave_v3_*, family:NAME or chain:NAME. Repeatable.
-    #[arg(long, value_name = "NAME")]
-    csu: Vec<String>,
-}
-
-impl What {
-    fn load(&self) -> anyhow::Result<(Run, Lake)> {
-        let (lake, csus) = (self.lake.clone(), self.csu.clone());
-        let run = Run::load(&self.run, &Overrides { lake, from: self.from, to: self.to, csus })?;
-        let lake = run.open_lake()?;
-        Ok((run, lake))
-    }
-}
-
-#[derive(Args)]
-struct FillArgs {
-    #[command(flatten)]
-    what: What,
-    /// Off-chain service.
-    #[arg(long, value_name = "NAME", default_value = "defillama")]
-    source: String,
-    /// Where the service is, in place of its free address. It may hold a key, and appears in no output.
-    #[arg(long, value_name = "URL", default_value = DEFILLAMA, hide_default_value = true)]
-    base_url: String,
-    /// Requests a second, at most.
-    #[arg(long, value_name = "N", default_value = "2")]
-    per_second: NonZeroU32,
-    /// Print the result as JSON on stdout.
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Args)]
-struct RunArgs {
-    #[command(flatten)]
-    what: What,
-    /// Endpoints file, in place of the run's. Keys stay in the environment variables that it names.
-    #[arg(long, value_name = "FILE")]
-    providers: Option<PathBuf>,
-    /// Requests under way at once on each chain; in a scan, on each of the endpoints that share it.
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
-    jobs: u16,
-    /// How far log scans are checked against other operators: one_source, sampled, two_operators or receipts.
-    #[arg(long, value_name = "LEVEL", default_value = "sampled")]
-    audit: AuditLevel,
-    /// Keep every exchange in FILE, besides those that are there, for endpoints with `url = "replay:FILE"` to answer from.
-    #[arg(long, value_name = "FILE")]
-    record: Option<PathBuf>,
-    /// Print the result as JSON on stdout.
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Args)]
-struct DoctorArgs {
-    /// Run file: its chains are examined, down to its first day, and its lake keeps what was found.
-    #[arg(long, value_name = "FILE")]
-    run: Option<PathBuf>,
-    /// Endpoints file, in place of the run's. Without a run, its chains are those of the chains.toml beside it.
-    /// [default without a run: pipelines/registry/providers.toml]
-    #[arg(long, value_name = "FILE")]
-    providers: Option<PathBuf>,
-    /// Chains, in place of the run's, or of all that have an endpoint. Repeatable.
-    #[arg(long, value_name = "NAME")]
-    chain: Vec<String>,
-    /// Lake to keep it in, a directory or URL, in place of the run file's. Without either nothing is kept.
-    #[arg(long, value_name = "URL")]
-    lake: Option<String>,
-    /// Check the rows of the registry, not the endpoints.
-    #[arg(long)]
-    registry: bool,
-    /// Rows to check, in place of the run's or of all: an id, a pattern such as aave_v3_*, family:NAME or chain:NAME.
-    /// Repeatable.
-    #[arg(long, value_name = "NAME", requires = "registry")]
-    csu: Vec<String>,
-    /// Day at whose last block the rows are looked at, in the run's time zone or New York's. [default: the last final block]
-    #[arg(long, value_name = "YYYY-MM-DD", requires = "registry")]
-    day: Option<Day>,
-    /// Print the result as JSON on stdout.
-    #[arg(long)]
-    json: bool,
-}
+/// What is paid for is waited for so long. Clusters kill 30 seconds after they asked.
+const GRACE: Duration = Duration::from_secs(18);
+/// Between two looks at what is under way.
+const QUIET: Duration = Duration::from_millis(300);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .with_target(false)
-        .without_time()
-        // Our own words only: what libraries log below may hold addresses that are keys.
-        .with_env_filter(tracing_subscriber::EnvFilter::new(log_filter()))
-        .init();
+    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false);
+    match cli.everywhere.log_format {
+        LogFormat::Text => log.without_time().with_env_filter(log_filter("warn")).init(),
+        LogFormat::Json => log.json().flatten_event(true).with_env_filter(log_filter("info")).init(),
+    }
+    let everywhere = &cli.everywhere;
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("cannot start the runtime")
         .and_then(|runtime| match cli.command {
-            Command::Run(args) => runtime.block_on(run(args)),
-            Command::Plan(args) => runtime.block_on(plan(args)),
-            Command::Doctor(args) if args.registry => runtime.block_on(check_registry(args)),
-            Command::Doctor(args) => runtime.block_on(doctor(args)),
+            Command::Run(args) => runtime.block_on(run(args, everywhere)),
+            Command::Plan(args) => runtime.block_on(plan(args, everywhere)),
+            Command::Status(args) => runtime.block_on(status(args, everywhere)),
+            Command::Doctor(args) if args.registry => runtime.block_on(check_registry(args, everywhere)),
+            Command::Doctor(args) => runtime.block_on(doctor(args, everywhere)),
             Command::FillPrices(args) => runtime.block_on(fill_prices(args)),
         });
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error}");
+            match everywhere.log_format {
+                LogFormat::Text => eprintln!("error: {error}"),
+                LogFormat::Json => tracing::error!("{error}"),
+            }
             ExitCode::from(2)
         }
     }
 }
 
-/// `LENDLAKE_LOG` sets the level of this program's own messages. `RUST_LOG` is not read.
-fn log_filter() -> String {
+/// Our own words only: what libraries log below may hold addresses that are keys. `LENDLAKE_LOG` sets the level; `RUST_LOG`
+/// is not read.
+fn log_filter(usual: &str) -> tracing_subscriber::EnvFilter {
     let level = std::env::var("LENDLAKE_LOG").unwrap_or_default();
     let known = ["error", "warn", "info", "debug", "trace"].contains(&level.as_str());
-    format!("off,extract={}", if known { &level } else { "warn" })
+    tracing_subscriber::EnvFilter::new(format!("off,extract={}", if known { &level } else { usual }))
 }
 
 /// What a run and its plan begin with: the run, its lake, and the endpoints with what their keys have spent.
-async fn begin(args: &RunArgs) -> anyhow::Result<(Run, Lake, Providers)> {
+async fn begin(args: &RunArgs, everywhere: &Everywhere) -> anyhow::Result<(Run, Lake, Providers)> {
     let (run, lake) = args.what.load()?;
+    let keys = everywhere.keys()?;
     let file = args.providers.as_ref().unwrap_or(&run.providers);
-    let providers = Providers::load(file, |name| std::env::var(name).ok())?;
-    for purse in providers.purses() {
-        purse.take_up(&lake).await?;
+    let is_in_group = |name: &str| args.keys.as_ref().is_none_or(|group| group.has(name));
+    let mut providers = Providers::load(file, |name| keys.get(name).filter(|_| is_in_group(name)))?;
+    if let Some(share) = args.rate_share {
+        providers = providers.with_share(share);
     }
+    let part = args.shard.map(Shard::as_name);
+    providers.take_up(&lake, part.as_deref(), args.rate_share).await?;
     Ok((run, lake, providers))
 }
 
-async fn plan(args: RunArgs) -> anyhow::Result<ExitCode> {
-    let (run, lake, providers) = begin(&args).await?;
-    let progress = Progress::to_stderr();
+async fn plan(args: RunArgs, everywhere: &Everywhere) -> anyhow::Result<ExitCode> {
+    let (run, lake, providers) = begin(&args, everywhere).await?;
+    let progress = everywhere.progress();
+    let schedule = args.schedule(&run)?;
     let collector = Collector {
         run: &run,
         lake: &lake,
@@ -230,6 +105,7 @@ async fn plan(args: RunArgs) -> anyhow::Result<ExitCode> {
         at_once: usize::from(args.jobs),
         audit: args.audit,
         progress: &progress,
+        schedule: &schedule,
     };
     let plan = collector.plan().await;
     if args.json {
@@ -240,6 +116,34 @@ async fn plan(args: RunArgs) -> anyhow::Result<ExitCode> {
     Ok(if plan.without_endpoint.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
+async fn status(args: StatusArgs, everywhere: &Everywhere) -> anyhow::Result<ExitCode> {
+    let overrides = Overrides { lake: args.lake, from: args.from, to: args.to, csus: args.csu };
+    let run = Run::load(&args.run, &overrides)?;
+    let lake = run.open_lake()?;
+    let keys = everywhere.keys()?;
+    let providers = Providers::load(&run.providers, |name| keys.get(name))?;
+    loop {
+        let status = RunStatus::of(&run, &lake, &providers).await?;
+        if args.watch.is_some() && std::io::stdout().is_terminal() {
+            print!("\x1b[2J\x1b[H");
+        }
+        if let Some(file) = &args.html {
+            std::fs::write(file, status.as_html()?)
+                .map_err(|error| anyhow::anyhow!("cannot write the page to {}: {error}", file.display()))?;
+        }
+        if args.json {
+            println!("{}", serde_json::to_string_pretty(&status)?);
+        } else {
+            print!("{}", status.in_words());
+        }
+        match (args.watch, status.is_done()) {
+            (_, true) => return Ok(ExitCode::SUCCESS),
+            (None, false) => return Ok(ExitCode::from(1)),
+            (Some(seconds), false) => tokio::time::sleep(Duration::from_secs(seconds)).await,
+        }
+    }
+}
+
 /// What a doctor begins with: the endpoints and the registry, of a run or of files.
 struct Practice {
     run: Option<Run>,
@@ -248,7 +152,7 @@ struct Practice {
     lake: Option<Lake>,
 }
 
-async fn practice(args: &DoctorArgs) -> anyhow::Result<Practice> {
+async fn practice(args: &DoctorArgs, everywhere: &Everywhere) -> anyhow::Result<Practice> {
     let overrides = Overrides { lake: args.lake.clone(), csus: args.csu.clone(), ..Overrides::default() };
     let run = args.run.as_deref().map(|file| Run::load(file, &overrides)).transpose()?;
     let file = match (&args.providers, &run) {
@@ -256,7 +160,8 @@ async fn practice(args: &DoctorArgs) -> anyhow::Result<Practice> {
         (None, Some(run)) => run.providers.clone(),
         (None, None) => PathBuf::from("pipelines/registry/providers.toml"),
     };
-    let providers = Providers::load(&file, |name| std::env::var(name).ok())?;
+    let keys = everywhere.keys()?;
+    let providers = Providers::load(&file, |name| keys.get(name))?;
     let registry = match &run {
         Some(run) => run.registry.clone(),
         None => Registry::load(file.parent().unwrap_or(Path::new("")))?,
@@ -274,8 +179,8 @@ async fn practice(args: &DoctorArgs) -> anyhow::Result<Practice> {
     Ok(Practice { run, providers, registry, lake })
 }
 
-async fn doctor(args: DoctorArgs) -> anyhow::Result<ExitCode> {
-    let Practice { run, providers, registry, lake } = practice(&args).await?;
+async fn doctor(args: DoctorArgs, everywhere: &Everywhere) -> anyhow::Result<ExitCode> {
+    let Practice { run, providers, registry, lake } = practice(&args, everywhere).await?;
     let names: BTreeSet<&str> = match (&run, args.chain.as_slice()) {
         (Some(run), []) => run.csus().map(|csu| csu.chain.as_str()).collect(),
         (None, []) => providers.endpoints.iter().map(|config| config.chain.as_str()).collect(),
@@ -317,8 +222,8 @@ async fn doctor(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-async fn check_registry(args: DoctorArgs) -> anyhow::Result<ExitCode> {
-    let Practice { run, providers, registry, lake } = practice(&args).await?;
+async fn check_registry(args: DoctorArgs, everywhere: &Everywhere) -> anyhow::Result<ExitCode> {
+    let Practice { run, providers, registry, lake } = practice(&args, everywhere).await?;
     let csus = match &run {
         Some(run) => run.csus().collect(),
         None if args.csu.is_empty() => registry.csus().collect(),
@@ -380,11 +285,14 @@ async fn fill_prices(args: FillArgs) -> anyhow::Result<ExitCode> {
     Ok(if filled.is_complete() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
-    let (run, lake, providers) = begin(&args).await?;
+async fn run(args: RunArgs, everywhere: &Everywhere) -> anyhow::Result<ExitCode> {
+    let (run, lake, providers) = begin(&args, everywhere).await?;
     lake.check_writable().await?;
     let recorder = args.record.as_deref().map(Recorder::to_extend).transpose()?.map(Arc::new);
-    let progress = Progress::to_stderr();
+    let progress = everywhere.progress();
+    let schedule = args.schedule(&run)?;
+    let files = Files { json_lines: args.metrics.clone(), prometheus: args.metrics_prometheus.clone() };
+    let meter = Meter::begin(files, &schedule, &providers, &progress)?;
     let collector = Collector {
         run: &run,
         lake: &lake,
@@ -393,26 +301,46 @@ async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         at_once: usize::from(args.jobs),
         audit: args.audit,
         progress: &progress,
+        schedule: &schedule,
     };
     let plan = collector.plan().await;
     let collected = tokio::select! {
-        collected = collector.collect() => collected,
-        () = interrupted() => {
-            eprintln!("interrupted: what is in the lake stays; run the same command again to go on");
-            return Ok(ExitCode::from(75));
-        }
+        collected = collector.collect() => Some(collected),
+        () = stopped(&schedule, &providers, everywhere) => None,
+        never = meter.keep_writing() => match never {},
     };
     if let (Some(recorder), Some(file)) = (recorder, &args.record) {
         recorder.save(file)?;
     }
+    if let Err(error) = meter.write() {
+        tracing::warn!("{error}");
+    }
+    if let Err(error) = keep_state(&run, &lake, &providers, &schedule).await {
+        tracing::warn!("{error}");
+    }
+    if let Some(why) = schedule.lost_lake() {
+        anyhow::bail!(
+            "the run stopped, for its lake takes nothing any more: {why}\n\
+             hint: make room or mend the store, then run the same command again: what was written stays"
+        );
+    }
+    let Some(collected) = collected.filter(|collected| collected.not_begun.is_empty()) else {
+        everywhere.say(&format!(
+            "interrupted: what was answered is in the lake at {}, and no day is lost\n\
+             hint: run the same command again to go on; `extract status --run {}` says how far it is\n",
+            lake.location(),
+            args.what.run.display()
+        ));
+        return Ok(ExitCode::from(75));
+    };
     let summary = Summary::new(&run.name, lake.location(), &collected, &plan);
-    lake.replace_json(&lake::path::run_report(&run.name), &summary).await?;
-    eprint!("{}", summary.in_words());
+    let report = lake::path::run_report(&schedule.name_of(&run.name));
+    if let Err(error) = lake.replace_json(&report, &summary).await {
+        tracing::warn!("{error}");
+    }
+    everywhere.say(&summary.in_words());
     if args.json {
         println!("{}", serde_json::to_string_pretty(&summary)?);
-    }
-    for purse in providers.purses() {
-        purse.keep().await?;
     }
     let is_out_of_budget = summary.unfinished.iter().any(|task| task.reason == Some(Reason::Budget));
     let could_not_run = !collected.unusable.is_empty() && collected.unusable.len() == collected.chains_tried;
@@ -422,6 +350,47 @@ async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         (false, true) => ExitCode::SUCCESS,
         (false, false) => ExitCode::from(1),
     })
+}
+
+/// Writes what the next run begins with, and what others read of this one. All of it is memory: a run whose objects are
+/// there has done its work without it.
+async fn keep_state(
+    run: &Run,
+    lake: &Lake,
+    providers: &Providers,
+    schedule: &Schedule,
+) -> Result<(), StoreError> {
+    for purse in providers.purses() {
+        purse.keep().await?;
+    }
+    schedule.give_back(lake).await?;
+    schedule.write_progress(lake, true).await?;
+    Checkpoint::of(&Coverage::of(run, lake).await?).write(run, lake).await
+}
+
+/// Ends some seconds after this process was told to stop: no day and no request is begun any more, and what is paid for
+/// is waited for. A second signal ends it at once.
+async fn stopped(schedule: &Schedule, providers: &Providers, everywhere: &Everywhere) {
+    interrupted().await;
+    everywhere.say("stopping: what is under way is waited for; a second signal stops at once\n");
+    schedule.stop();
+    for purse in providers.purses() {
+        purse.close();
+    }
+    let all_answered = async {
+        // Twice in a row: an answer that has come is still to be written.
+        let mut quiet = 0;
+        while quiet < 2 {
+            tokio::time::sleep(QUIET).await;
+            let under_way: usize = providers.purses().iter().map(|purse| purse.under_way()).sum();
+            quiet = if under_way == 0 { quiet + 1 } else { 0 };
+        }
+    };
+    tokio::select! {
+        () = all_answered => {}
+        () = tokio::time::sleep(GRACE) => {}
+        () = interrupted() => {}
+    }
 }
 
 /// Ends with the first of Ctrl-C and the signal by which clusters stop a job.

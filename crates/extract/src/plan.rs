@@ -90,6 +90,7 @@ impl Collector<'_> {
         let mut plan = Plan::default();
         for (chain, units) in self.units_by_chain().0 {
             let (days, settled) = self.open_days(chain, &units).await;
+            let (days, _) = self.schedule.divide(&chain.name, days, |day| day.window.day);
             for outcome in settled {
                 *plan.settled.entry(outcome.status.to_string()).or_default() += 1;
             }

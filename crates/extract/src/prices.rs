@@ -27,7 +27,8 @@ impl Collector<'_> {
     /// it stays until a person has looked at it.
     pub(crate) async fn lacks_price_book(&self, chain: &Chain, window: DayWindow) -> bool {
         let has_feeds = self.run.registry.feeds(&chain.name).next().is_some();
-        has_feeds && matches!(self.stored_price_book(chain, window).await, Ok(None))
+        let is_anew = self.schedule.choice().forces(window.day);
+        has_feeds && (is_anew || matches!(self.stored_price_book(chain, window).await, Ok(None)))
     }
 
     async fn stored_price_book(

@@ -1,6 +1,6 @@
 //! What a person sees: progress while it runs, and at the end what is done, what is not and why.
 
-use crate::collect::Collected;
+use crate::collect::{Collected, Elsewhere};
 use crate::ledger::Outcome;
 use crate::plan::{Basis, Plan, right, with_separators};
 use crate::rpc::tally::{Asked, Purpose};
@@ -12,7 +12,7 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::IsTerminal;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -21,9 +21,11 @@ const LINE_EVERY: Duration = Duration::from_secs(30);
 /// Unfinished tasks shown in words; the rest is counted.
 const SHOWN: usize = 20;
 
-/// Progress on stderr: a bar a chain on a terminal, a line a day elsewhere.
+/// Progress on stderr: a bar a chain on a terminal, a line a day elsewhere, or events of the log.
 pub struct Progress {
     bars: Option<MultiProgress>,
+    as_events: bool,
+    asked: Arc<Mutex<BTreeMap<String, Asked>>>,
 }
 
 /// Progress of one chain.
@@ -31,6 +33,8 @@ pub struct ChainProgress {
     chain: String,
     days: usize,
     bar: Option<ProgressBar>,
+    as_events: bool,
+    asked: Arc<Mutex<BTreeMap<String, Asked>>>,
     part: Mutex<Part>,
 }
 
@@ -49,7 +53,17 @@ impl Progress {
         let bars = std::io::stderr()
             .is_terminal()
             .then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
-        Self { bars }
+        Self { bars, as_events: false, asked: Arc::default() }
+    }
+
+    /// Progress as events of the log, for those who read it by program.
+    pub fn to_log() -> Self {
+        Self { bars: None, as_events: true, asked: Arc::default() }
+    }
+
+    /// What each endpoint was asked so far, by label.
+    pub fn asked(&self) -> BTreeMap<String, Asked> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Begins a chain with so many days.
@@ -66,7 +80,8 @@ impl Progress {
         });
         let now = Instant::now();
         let part = Mutex::new(Part { day: None, length: 0, done: 0, began: now, told: now });
-        ChainProgress { chain: chain.to_owned(), days, bar, part }
+        let (as_events, asked) = (self.as_events, Arc::clone(&self.asked));
+        ChainProgress { chain: chain.to_owned(), days, bar, as_events, asked, part }
     }
 }
 
@@ -98,8 +113,11 @@ impl ChainProgress {
         }
     }
 
-    /// So many blocks more are done. The chain has spent so many units in this run, and made so many requests again.
-    pub fn advance(&self, blocks: u64, units: u64, again: u64) {
+    /// So many blocks more are done, and this is what the chain's endpoints were asked in this run.
+    pub fn advance(&self, blocks: u64, asked: BTreeMap<String, Asked>) {
+        let units: u64 = asked.values().map(Asked::units).sum();
+        let again: u64 = asked.values().map(Asked::again).sum();
+        self.note(asked);
         let mut part = self.part();
         part.done = part.done.saturating_add(blocks);
         let day = part.day.map_or_else(String::new, |day| day.to_string());
@@ -111,10 +129,22 @@ impl ChainProgress {
             let seconds = part.began.elapsed().as_secs_f64().max(1e-3);
             let rate = part.done as f64 / seconds;
             let left = part.length.saturating_sub(part.done) as f64 / rate.max(1e-9);
-            eprintln!(
+            self.tell(&format!(
                 "{} {day}: {} of {} blocks, {rate:.0} a second, {left:.0} s left, {units} units, {again} made again",
                 self.chain, part.done, part.length
-            );
+            ));
+        }
+    }
+
+    /// Notes what the chain's endpoints were asked so far.
+    pub fn note(&self, asked: BTreeMap<String, Asked>) {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).extend(asked);
+    }
+
+    fn tell(&self, line: &str) {
+        match self.as_events {
+            true => tracing::info!(chain = self.chain, "{line}"),
+            false => eprintln!("{line}"),
         }
     }
 
@@ -128,7 +158,7 @@ impl ChainProgress {
         let line = format!("{} {day}: {done} of {} tasks done", self.chain, outcomes.len());
         match &self.bar {
             Some(bar) => bar.println(line),
-            None => eprintln!("{line}"),
+            None => self.tell(&line),
         }
     }
 }
@@ -159,6 +189,9 @@ pub struct Summary {
     pub made_again: u64,
     /// Tasks that are not done.
     pub unfinished: Vec<UnfinishedTask>,
+    /// Chain-days that another shard has, with that shard.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub elsewhere: Vec<Elsewhere>,
     /// What a person should know besides.
     pub warnings: Vec<String>,
 }
@@ -208,6 +241,7 @@ impl Summary {
             bill: bill(plan, &collected.asked),
             made_again: collected.asked.values().map(Asked::again).sum(),
             unfinished: unfinished.collect(),
+            elsewhere: collected.elsewhere.clone(),
             warnings: collected.warnings.clone(),
         }
     }
@@ -227,6 +261,13 @@ impl Summary {
             counts.join(", "),
             self.lake
         );
+        let mut shards: BTreeMap<&str, usize> = BTreeMap::new();
+        for day in &self.elsewhere {
+            *shards.entry(&day.shard).or_default() += 1;
+        }
+        for (shard, days) in shards {
+            let _ = writeln!(text, "elsewhere: {days} chain-days are with shard {shard}");
+        }
         if sent > 0 {
             text.push_str(&bill_in_words(&self.bill, self.made_again));
         }

@@ -14,6 +14,7 @@ pub mod clock;
 pub mod endpoint;
 pub mod hedge;
 pub mod journal;
+pub mod keys;
 pub(crate) mod log_query;
 pub(crate) mod patience;
 pub mod pool;
@@ -24,6 +25,7 @@ mod retries;
 pub mod route;
 pub mod scan;
 pub mod secret;
+pub mod share;
 #[cfg(test)]
 mod simulated;
 pub mod tally;

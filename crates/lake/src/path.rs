@@ -2,7 +2,7 @@
 
 use crate::day::Day;
 use crate::status::Dataset;
-use object_store::path::Path;
+pub use object_store::path::Path;
 use std::fmt;
 
 /// Prefix under which bronze objects live. All are written once but [`BronzeKey::Audit`]
@@ -272,9 +272,72 @@ pub fn run_report(run: &str) -> Path {
     Path::from_iter(["state", "reports", &format!("{run}.json")])
 }
 
+/// A shard's word that it is at work on a day of a chain: `state/claims/<chain>/<date>.json`.
+pub fn claim(chain: &str, date: Day) -> Path {
+    Path::from_iter(["state", "claims", chain, &format!("{date}.json")])
+}
+
+/// An object that a shard writes to see the time of the store: `state/claims/clock-<shard>`.
+pub fn claims_clock(shard: &str) -> Path {
+    Path::from_iter(["state", "claims", &format!("clock-{shard}")])
+}
+
+/// Where an object goes in whose place another was put: `state/replaced/<path>.<digest>`.
+pub fn replaced(path: &Path, sha256: &str) -> Path {
+    let parts: Vec<String> = path.parts().map(|part| part.as_ref().to_owned()).collect();
+    let head = ["state", "replaced"].into_iter().map(str::to_owned).chain(parts);
+    Path::from(format!("{}.{}", Path::from_iter(head), sha256.get(..16).unwrap_or(sha256)))
+}
+
+/// Prefix of what runs say of how far they are.
+pub fn progress_prefix() -> Path {
+    Path::from_iter(["state", "progress"])
+}
+
+/// How far a run is: `state/progress/<run>.json`, with the shard's name where it is divided.
+pub fn run_progress(run: &str) -> Path {
+    progress_prefix().join(format!("{run}.json"))
+}
+
+/// Prefix of what keys have spent.
+pub fn quota_prefix() -> Path {
+    Path::from_iter(["state", "quota"])
+}
+
+/// What is done and what failed, for other tools: `state/checkpoint.json`.
+pub fn checkpoint() -> Path {
+    Path::from_iter(["state", "checkpoint.json"])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The registry and the run file refuse such names; a path would hold them all the same.
+    #[test]
+    fn no_name_leaves_its_prefix() {
+        let day: Day = "2024-12-01".parse().unwrap();
+        for name in
+            ["..", ".", "../../etc/passwd", "/etc/passwd", "a/b", "a/../../b", "%2e%2e", "a\\b", "a\0b"]
+        {
+            let paths = [
+                BronzeKey::of(Dataset::Tvl, name, day).path(),
+                BronzeKey::Blocks { chain: name.to_owned(), date: day }.path(),
+                layout_cache(name),
+                claim(name, day),
+                run_progress(name),
+                quota(name),
+                ledger_entry(Dataset::Tvl, name, day),
+            ];
+            for path in paths {
+                let parts: Vec<_> = path.parts().map(|part| part.as_ref().to_owned()).collect();
+                let is_held = ["bronze", "state"].contains(&parts[0].as_str()) && parts.len() <= 5;
+                assert!(is_held && !parts.iter().any(|part| part == ".." || part == "."), "{name}: {path}");
+            }
+        }
+        let at = replaced(&BronzeKey::of(Dataset::Tvl, "a", day).path(), &"0123456789abcdef".repeat(4));
+        assert_eq!(at.as_ref(), "state/replaced/bronze/tvl/a/2024-12-01.json.0123456789abcdef");
+    }
 
     #[test]
     fn bronze_paths_read_back() {

@@ -7,6 +7,7 @@
 //! to = "2024-12-31"
 //! csus = ["aave_v3_*"]            # ids, patterns, family:NAME, chain:NAME
 //! datasets = ["tvl", "liquidations"]  # optional, both are the default
+//! order = "oldest_first"          # optional, this is the default; or "newest_first"
 //! registry = "../registry"        # paths are relative to the run file
 //! providers = "../registry/providers.toml"
 //! lake = "../../data"
@@ -66,6 +67,17 @@ pub struct Overrides {
     pub csus: Vec<String>,
 }
 
+/// In which order a run goes through its days.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// As time went.
+    #[default]
+    OldestFirst,
+    /// Backwards, for a lake that is extended into the past.
+    NewestFirst,
+}
+
 /// A run, ready to begin: its registry is loaded, its CSUs are known.
 #[derive(Debug, Clone)]
 pub struct Run {
@@ -79,6 +91,8 @@ pub struct Run {
     pub csus: Vec<String>,
     /// What to collect.
     pub datasets: Vec<Dataset>,
+    /// In which order.
+    pub order: Order,
     /// The registry.
     pub registry: Registry,
     /// File with the endpoints, read by `extract` alone.
@@ -98,6 +112,8 @@ struct RunFile {
     csus: Vec<String>,
     #[serde(default)]
     datasets: Option<Vec<Dataset>>,
+    #[serde(default)]
+    order: Order,
     registry: PathBuf,
     #[serde(default)]
     providers: Option<PathBuf>,
@@ -113,8 +129,8 @@ impl Run {
         let text = std::fs::read_to_string(file)
             .map_err(|source| RunError::Unreadable { file: file.to_owned(), source })?;
         let malformed = |why: String| RunError::Malformed { file: file.to_owned(), why };
-        let read: RunFile =
-            toml::from_str(&text).map_err(|error| malformed(error.to_string().trim_end().to_owned()))?;
+        let read: RunFile = toml::from_str(&text)
+            .map_err(|error| malformed(with_nearest_key(error.to_string().trim_end())))?;
         if !is_run_name(&read.name) {
             return Err(malformed(format!(
                 "`name = \"{}\"` must be letters, digits, `-` and `_`\nhint: rename the run",
@@ -147,6 +163,7 @@ impl Run {
             days,
             csus,
             datasets: read.datasets.unwrap_or_else(|| Dataset::ALL.to_vec()),
+            order: read.order,
             providers: read.providers.map_or_else(
                 || registry_directory.join("providers.toml"),
                 |file| without_dots(&base.join(file)),
@@ -167,6 +184,18 @@ impl Run {
     /// The CSUs of the run, in order of id.
     pub fn csus(&self) -> impl Iterator<Item = &Csu> {
         self.csus.iter().filter_map(|id| self.registry.csu(id))
+    }
+}
+
+/// The parser's words on a key that a run file does not have, with the one that was probably meant.
+fn with_nearest_key(why: &str) -> String {
+    let quoted = |text: &str| text.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let Some((_, about)) = why.split_once("unknown field ") else { return why.to_owned() };
+    let mut names = quoted(about).into_iter();
+    let Some(asked) = names.next() else { return why.to_owned() };
+    match names.max_by(|a, b| strsim::jaro_winkler(&asked, a).total_cmp(&strsim::jaro_winkler(&asked, b))) {
+        Some(nearest) => format!("{why}\nhint: `{asked}` is no key of a run file; did you mean `{nearest}`?"),
+        None => why.to_owned(),
     }
 }
 
@@ -221,6 +250,27 @@ mod tests {
         assert!(refusal("csus = []").contains("`csus` is empty: there is nothing to do\nhint: "));
         let error = refusal("csus = [\"*\"]\ndatasets = []");
         assert!(error.contains("`datasets` is empty: there is nothing to do\nhint: "), "{error}");
+    }
+
+    #[test]
+    fn a_mistyped_key_is_named_with_the_nearest_right_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("run.toml");
+        for (typed, meant) in [
+            ("csu", "csus"),
+            ("form", "from"),
+            ("registy", "registry"),
+            ("ordre", "order"),
+            ("dataset", "datasets"),
+        ] {
+            std::fs::write(&file, format!("name = \"x\"\n{typed} = \"y\"\n")).unwrap();
+            let error = Run::load(&file, &Overrides::default()).unwrap_err().to_string();
+            let hint = format!("hint: `{typed}` is no key of a run file; did you mean `{meant}`?");
+            assert!(error.contains(&hint) && error.contains("line 2"), "{error}");
+        }
+        std::fs::write(&file, "name = \"x\"\norder = \"backwards\"\n").unwrap();
+        let error = Run::load(&file, &Overrides::default()).unwrap_err().to_string();
+        assert!(error.contains("`backwards`") && error.contains("`newest_first`"), "{error}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! write the same bytes, and that is success. Different bytes under one path are an error that names both digests,
 //! and the object that was there stays. Audits are no chain data and may be replaced, as may all above bronze.
 
+mod cloud;
 mod promise;
 
 use crate::digest::{Sha256Stream, sha256_hex};
@@ -14,9 +15,13 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use promise::Promises;
+
+/// A create is tried so many times while nothing is there and the store says otherwise, or fails.
+const CREATES: u32 = 3;
 
 /// What can go wrong between a stage and the lake.
 #[derive(Debug, thiserror::Error)]
@@ -24,7 +29,7 @@ pub use promise::Promises;
 pub enum StoreError {
     /// The lake's location is not one this program can open.
     #[error(
-        "cannot open the lake at `{location}`: {why}\nhint: give a directory, file:///path or memory:///"
+        "cannot open the lake at `{location}`: {why}\nhint: give a directory, file:///path, s3://bucket/path, az://container/path, gs://bucket/path or memory:///"
     )]
     Open {
         /// The location as given.
@@ -97,6 +102,8 @@ pub enum Got {
 pub struct Lake {
     store: Arc<dyn ObjectStore>,
     location: String,
+    /// Where it is a directory of this machine.
+    directory: Option<PathBuf>,
 }
 
 impl fmt::Debug for Lake {
@@ -106,7 +113,8 @@ impl fmt::Debug for Lake {
 }
 
 impl Lake {
-    /// Opens the lake at a directory or URL (`file://`, `memory://`). A directory is made when it is missing.
+    /// Opens the lake at a directory or URL (`file://`, `s3://`, `az://`, `gs://`, `memory://`). A directory is made when it is
+    /// missing; a bucket or container is not.
     ///
     /// # Errors
     /// [`StoreError::Open`] when the location cannot be read as one, or cannot be written.
@@ -118,10 +126,20 @@ impl Lake {
             _ => return Self::open_directory(std::path::Path::new(location), location),
         };
         match url.scheme() {
-            "memory" => Ok(Self { store: Arc::new(InMemory::new()), location: location.to_owned() }),
+            "memory" => {
+                Ok(Self { store: Arc::new(InMemory::new()), location: location.to_owned(), directory: None })
+            }
             "file" => {
                 let directory = url.to_file_path().map_err(|()| fail("not a path of this machine".into()))?;
                 Self::open_directory(&directory, location)
+            }
+            "s3" | "s3a" | "az" | "azure" | "gs" => {
+                if let Some(location) = cloud::without_secrets(&url) {
+                    let why = "credentials do not belong into the lake's URL, which stands in reports; set the store's own variables";
+                    return Err(StoreError::Open { location, why: why.into() });
+                }
+                let store = cloud::open(&url).map_err(|error| fail(error.to_string()))?;
+                Ok(Self { store, location: location.to_owned(), directory: None })
             }
             other => Err(fail(format!("this build has no store for `{other}://`"))),
         }
@@ -136,7 +154,8 @@ impl Lake {
         let store = LocalFileSystem::new_with_prefix(directory)
             .map_err(|error| fail(error.to_string()))?
             .with_automatic_cleanup(false);
-        Ok(Self { store: Arc::new(store), location: location.to_owned() })
+        let directory = Some(directory.to_owned());
+        Ok(Self { store: Arc::new(store), location: location.to_owned(), directory })
     }
 
     /// The location as it was given.
@@ -159,27 +178,33 @@ impl Lake {
 
     /// Writes an object that must never change.
     ///
+    /// What a store says of a create is read back before it is believed: an answer may be lost after the object was written,
+    /// and the client's second try then finds its own; some say that an object is there while none is.
+    ///
     /// # Errors
     /// [`StoreError::Conflict`] when other bytes are there, [`StoreError::Refused`] when the store fails.
     pub async fn put_once(&self, path: &Path, bytes: impl Into<Bytes>) -> Result<Put, StoreError> {
         let bytes = bytes.into();
-        let payload = PutPayload::from_bytes(bytes.clone());
-        let options = PutOptions::from(PutMode::Create);
-        match self.store.put_opts(path, payload, options).await {
-            Ok(_) => Ok(Put::Created),
-            // Read back before believing it: a retry of our own lost write looks the same as another's object.
-            Err(object_store::Error::AlreadyExists { .. }) => {
-                let present = self.get(path).await?.unwrap_or_default();
-                if present == bytes {
-                    return Ok(Put::AlreadyThere);
+        let mut tries = 1;
+        loop {
+            let options = PutOptions::from(PutMode::Create);
+            let payload = PutPayload::from_bytes(bytes.clone());
+            let source = match self.store.put_opts(path, payload, options).await {
+                Ok(_) => return Ok(Put::Created),
+                Err(source) => source,
+            };
+            match self.get(path).await? {
+                Some(present) if present == bytes => return Ok(Put::AlreadyThere),
+                Some(present) => {
+                    return Err(StoreError::Conflict {
+                        path: path.clone(),
+                        present: sha256_hex(&present),
+                        offered: sha256_hex(&bytes),
+                    });
                 }
-                Err(StoreError::Conflict {
-                    path: path.clone(),
-                    present: sha256_hex(&present),
-                    offered: sha256_hex(&bytes),
-                })
+                None if tries < CREATES => tries += 1,
+                None => return Err(self.refused("write", path, source)),
             }
-            Err(source) => Err(self.refused("write", path, source)),
         }
     }
 
@@ -226,6 +251,19 @@ impl Lake {
             Ok(bytes) => Ok(Some(bytes)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(source) => Err(self.refused("read", path, source)),
+        }
+    }
+
+    /// When an object was last written, by the store's own clock: milliseconds since 1970, or `None` when there is none. A
+    /// store may count whole seconds only.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`].
+    pub async fn written_at(&self, path: &Path) -> Result<Option<i64>, StoreError> {
+        match self.store.head(path).await {
+            Ok(object) => Ok(Some(object.last_modified.timestamp_millis())),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(source) => Err(self.refused("look at", path, source)),
         }
     }
 
@@ -280,6 +318,44 @@ impl Lake {
             .map_err(|source| self.refused("list", prefix, source))?;
         paths.sort();
         Ok(paths)
+    }
+
+    /// Names of the objects directly under a prefix, sorted. Of a directory only the names are read, where a listing asks for
+    /// the size and time of each file.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`].
+    pub async fn names(&self, prefix: &Path) -> Result<Vec<String>, StoreError> {
+        let mut names: Vec<String> = match &self.directory {
+            Some(directory) => {
+                let directory = directory.join(prefix.as_ref());
+                let refused = |source: std::io::Error| {
+                    let source =
+                        object_store::Error::Generic { store: "LocalFileSystem", source: source.into() };
+                    self.refused("list", prefix, source)
+                };
+                let entries = match std::fs::read_dir(directory) {
+                    Ok(entries) => entries,
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+                    Err(error) => return Err(refused(error)),
+                };
+                let names = entries.map(|entry| entry.map(|entry| entry.file_name().into_string().ok()));
+                let names: Vec<Option<String>> = names.collect::<Result<_, _>>().map_err(refused)?;
+                names.into_iter().flatten().collect()
+            }
+            None => {
+                let listed = self.store.list_with_delimiter(Some(prefix)).await;
+                let listed = listed.map_err(|source| self.refused("list", prefix, source))?;
+                listed
+                    .objects
+                    .iter()
+                    .filter_map(|object| object.location.filename())
+                    .map(str::to_owned)
+                    .collect()
+            }
+        };
+        names.sort();
+        Ok(names)
     }
 
     fn refused(&self, action: &'static str, path: &Path, source: object_store::Error) -> StoreError {

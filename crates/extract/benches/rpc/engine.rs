@@ -4,6 +4,7 @@ use anyhow::Context;
 use extract::collect::Collector;
 use extract::report::{Progress, Summary};
 use extract::rpc::providers::{Providers, Reach};
+use extract::schedule::Schedule;
 use lake::Lake;
 use lake::bronze::{LiquidationLogs, Record, TvlSnapshot};
 use lake::path::BronzeKey;
@@ -80,6 +81,7 @@ pub(crate) async fn collect(
         at_once: AT_ONCE,
         audit: AuditLevel::Sampled,
         progress: &progress,
+        schedule: &Schedule::default(),
     };
     let plan = collector.plan().await;
     let collected = collector.collect().await;

@@ -4,28 +4,29 @@
 //! of a key share its purse, on whatever chains. What was spent is kept in the lake's `state/quota`, under the name of the
 //! variable that holds the key, never the key.
 
+mod book;
+mod tariff;
+
 use crate::rpc::clock::Clock;
+use book::{Account, Book, Shelf, next_day, next_month, periods};
 use governor::clock::Clock as _;
 use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use lake::Lake;
 use lake::store::StoreError;
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::num::NonZeroU32;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
+pub use book::spent;
+pub use tariff::Tariff;
+
 /// Share of a month or day that is spent; the rest is left for what cannot wait.
-const QUOTA_SHARE: f64 = 0.9;
-/// Share of the allowed rate that is used where whole requests do not fill it exactly.
-const RATE_SHARE: f64 = 0.96;
-/// Share of a second's units that one JSON-RPC batch may take.
-const BATCH_SHARE: f64 = 0.5;
+pub const QUOTA_SHARE: f64 = 0.9;
 /// Late wake-ups that the bucket makes good, where the operator's holds more than one request.
 const SLACK_SECONDS: f64 = 0.002;
 /// Share of a month that is written down ahead of its being spent, so that a killed run forgets nothing.
@@ -39,98 +40,6 @@ const FASTER: f64 = 1.05;
 const ONE_WORD: Duration = Duration::from_secs(1);
 /// The limiter counts thousandths of a unit, so that half a request a second can be said.
 const THOUSANDTHS: f64 = 1_000.0;
-
-/// What an operator charges. Defaults to one unit a request.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Tariff {
-    /// Operator that charges it.
-    pub operator: String,
-    /// Name of the unit: `CU`, `credits`, `requests`.
-    pub unit: String,
-    /// Units that a key may spend a second.
-    pub units_per_second: f64,
-    /// Units that a key has a month.
-    #[serde(default)]
-    pub units_per_month: Option<u64>,
-    /// Units that a key has a day, UTC.
-    #[serde(default)]
-    pub units_per_day: Option<u64>,
-    /// Units of each method.
-    #[serde(default)]
-    pub cost: BTreeMap<String, u32>,
-    /// Units of every other method.
-    pub other: u32,
-    /// Units of a JSON-RPC batch, beside those of its members.
-    #[serde(default)]
-    pub batch: u32,
-    /// Where this is stated.
-    pub source: String,
-}
-
-impl Tariff {
-    /// A tariff of so many requests a second, without a month.
-    pub fn by_requests(operator: &str, per_second: f64) -> Self {
-        Self {
-            operator: operator.to_owned(),
-            unit: "requests".to_owned(),
-            units_per_second: per_second,
-            units_per_month: None,
-            units_per_day: None,
-            cost: BTreeMap::new(),
-            other: 1,
-            batch: 0,
-            source: String::new(),
-        }
-    }
-
-    /// Units of one request.
-    pub fn cost(&self, method: &str) -> u32 {
-        self.cost.get(method).copied().unwrap_or(self.other)
-    }
-
-    /// What is wrong with the row, if anything.
-    ///
-    /// # Errors
-    /// The rule it breaks.
-    pub fn check(&self) -> Result<(), String> {
-        let rate = self.units_per_second;
-        if self.source.trim().is_empty() {
-            return Err("the tariff has no source: say where it is stated".into());
-        }
-        if !(rate.is_finite() && rate > 0.0 && rate <= 1e6) {
-            return Err("`units_per_second` must be a positive number up to a million".into());
-        }
-        Ok(())
-    }
-
-    fn dearest(&self) -> u32 {
-        self.cost.values().copied().chain([self.other, self.batch, 1]).max().unwrap_or(1)
-    }
-
-    /// Units a second at which requests are sent: as many whole requests of the dearest kind as the rate holds, so that no
-    /// second has one too many, or nearly the rate where that would waste more of it.
-    pub fn pace(&self) -> f64 {
-        let dearest = f64::from(self.dearest());
-        let whole = (self.units_per_second / dearest).floor() * dearest;
-        whole.max(self.units_per_second * RATE_SHARE) * 0.9999
-    }
-
-    /// Requests of the method in one JSON-RPC batch that the operator lets in at once beside what else is under way: a batch
-    /// of more than a second's units would be refused for ever.
-    pub fn most_members(&self, method: &str) -> usize {
-        let room = self.units_per_second * BATCH_SHARE - f64::from(self.batch);
-        match self.cost(method) {
-            0 => usize::MAX,
-            cost => ((room / f64::from(cost)) as usize).max(1),
-        }
-    }
-
-    /// Seconds of the pace that one request takes: what units of different operators are compared by.
-    pub fn seconds(&self, method: &str) -> f64 {
-        f64::from(self.cost(method)) / self.pace()
-    }
-}
 
 /// A month or a day that is spent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -150,6 +59,16 @@ pub struct QuotaSpent {
     pub resumes: Timestamp,
 }
 
+/// A request that is paid for and under way.
+#[derive(Debug)]
+pub struct Paid(Arc<AtomicUsize>);
+
+impl Drop for Paid {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// One key's pace, month and day.
 pub struct Purse {
     name: String,
@@ -159,8 +78,13 @@ pub struct Purse {
     /// Requests pay in the order in which they come. Holds the time before which nothing is sent.
     turn: tokio::sync::Mutex<()>,
     held_until: Mutex<Option<Instant>>,
+    is_closed: AtomicBool,
+    under_way: Arc<AtomicUsize>,
     eagerness: Mutex<Eagerness>,
+    /// What stands in the book, and what was spent since.
     account: Mutex<Account>,
+    /// What stands in the other books of the key, as far as it counts here.
+    others: Mutex<Account>,
     book: tokio::sync::Mutex<Book>,
 }
 
@@ -176,49 +100,6 @@ impl Eagerness {
     fn now(self) -> f64 {
         let minutes = self.told_off.map_or(0.0, |at| (at.elapsed().as_secs_f64() / 60.0).floor());
         (self.share * FASTER.powf(minutes)).min(1.0)
-    }
-}
-
-/// What a purse has spent.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Account {
-    month: String,
-    spent: u64,
-    #[serde(default)]
-    day: String,
-    #[serde(default)]
-    spent_today: u64,
-}
-
-impl Account {
-    /// Takes in what others have written into the book since it was seen last: runs at the same time share a key's month,
-    /// not its second.
-    fn take_in(&mut self, now: &Self, seen: &Self) {
-        let since = |is_same: bool, now: u64, seen: u64| now.saturating_sub(if is_same { seen } else { 0 });
-        if now.month == self.month {
-            self.spent += since(now.month == seen.month, now.spent, seen.spent);
-        }
-        if now.day == self.day {
-            self.spent_today += since(now.day == seen.day, now.spent_today, seen.spent_today);
-        }
-    }
-}
-
-/// Where the account is kept, what stood there when it was last read or written, and up to which sum this run may spend
-/// without writing.
-#[derive(Default)]
-struct Book {
-    lake: Option<Lake>,
-    seen: Account,
-    written: Option<(String, u64)>,
-}
-
-impl Book {
-    /// What stands in it now. An account that cannot be read counts as empty, as in a new lake.
-    async fn read(&self, lake: &Lake, purse: &str) -> Result<Account, StoreError> {
-        let kept = lake.get(&lake::path::quota(purse)).await?;
-        Ok(kept.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
     }
 }
 
@@ -247,8 +128,11 @@ impl Purse {
             clock,
             turn: tokio::sync::Mutex::default(),
             held_until: Mutex::default(),
+            is_closed: AtomicBool::new(false),
+            under_way: Arc::default(),
             eagerness: Mutex::new(Eagerness { share: 1.0, told_off: None }),
             account: Mutex::new(Account { month, day, ..Account::default() }),
+            others: Mutex::default(),
             book: tokio::sync::Mutex::default(),
             tariff,
         }
@@ -264,9 +148,9 @@ impl Purse {
         &self.tariff
     }
 
-    /// Units spent this month.
+    /// Units spent this month, in all books of the key.
     pub fn spent(&self) -> u64 {
-        self.account().spent
+        self.with_others(self.account()).spent
     }
 
     /// Whether a request of the method can still be paid, and if not, until when.
@@ -293,9 +177,16 @@ impl Purse {
     }
 
     async fn pay_all(&self, costs: &[u32]) -> Result<(), QuotaSpent> {
+        if self.is_closed.load(Ordering::Relaxed) {
+            return std::future::pending().await;
+        }
         let _turn = self.turn.lock().await;
         while let Some(until) = self.held() {
             tokio::time::sleep_until(until).await;
+        }
+        // It may have been closed while this request waited for its turn.
+        if self.is_closed.load(Ordering::Relaxed) {
+            return std::future::pending().await;
         }
         self.book(costs.iter().map(|cost| u64::from(*cost)).sum()).await?;
         for cost in costs {
@@ -322,6 +213,22 @@ impl Purse {
         Ok(())
     }
 
+    /// Pays for nothing from now on: whoever asks waits for ever. What is paid for goes on.
+    pub fn close(&self) {
+        self.is_closed.store(true, Ordering::Relaxed);
+    }
+
+    /// A request that is paid for is under way until what is returned is dropped.
+    pub fn begin(&self) -> Paid {
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        Paid(Arc::clone(&self.under_way))
+    }
+
+    /// Requests that are paid for and not yet answered.
+    pub fn under_way(&self) -> usize {
+        self.under_way.load(Ordering::Relaxed)
+    }
+
     /// Sends nothing for so long and then more slowly: the operator said that this key is too fast, wherever it is used.
     /// The pace grows back, for the word may have been about one bad moment.
     pub fn too_fast(&self, wait: Duration) {
@@ -336,7 +243,7 @@ impl Purse {
     }
 
     /// Share of the tariff's pace that is used at present.
-    fn share_of_pace(&self) -> f64 {
+    pub fn share_of_pace(&self) -> f64 {
         self.eagerness.lock().unwrap_or_else(PoisonError::into_inner).now()
     }
 
@@ -349,6 +256,7 @@ impl Purse {
     pub fn has_left(&self, share: f64) -> bool {
         // Nothing more to pay, so the account as it is in today's periods.
         let Ok(account) = self.account_after(0) else { return false };
+        let account = self.with_others(account);
         let quotas =
             [(self.tariff.units_per_month, account.spent), (self.tariff.units_per_day, account.spent_today)];
         quotas.iter().all(|(of, spent)| of.is_none_or(|of| *spent as f64 <= of as f64 * (1.0 - share)))
@@ -363,6 +271,12 @@ impl Purse {
         self.account.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// An account of this purse with what the other books of the key add to it.
+    fn with_others(&self, mut account: Account) -> Account {
+        account.add(&self.others.lock().unwrap_or_else(PoisonError::into_inner), 1.0);
+        account
+    }
+
     /// The account with so much more spent, in today's periods.
     fn account_after(&self, cost: u64) -> Result<Account, QuotaSpent> {
         let mut account = self.account();
@@ -374,9 +288,10 @@ impl Purse {
         if account.day != day {
             account = Account { day, spent_today: 0, ..account };
         }
+        let of_key = self.with_others(account.clone());
         let quotas = [
-            (self.tariff.units_per_month, account.spent, &account.month, next_month(now)),
-            (self.tariff.units_per_day, account.spent_today, &account.day, next_day(now)),
+            (self.tariff.units_per_month, of_key.spent, &of_key.month, next_month(now)),
+            (self.tariff.units_per_day, of_key.spent_today, &of_key.day, next_day(now)),
         ];
         for (of, spent, period, resumes) in quotas {
             if let Some(of) = of
@@ -405,12 +320,10 @@ impl Purse {
             .written
             .as_ref()
             .is_some_and(|(month, spent)| *month == after.month && *spent >= after.spent);
-        let to_write = book.lake.clone().filter(|_| !is_written);
-        if let (Some(lake), Some(of_month)) = (to_write, of_month) {
+        let to_write = book.shelf.clone().filter(|_| !is_written);
+        if let (Some(shelf), Some(of_month)) = (to_write, of_month) {
             // A book that cannot be read or written is told at the end of the run, by `keep`.
-            if let Ok(now) = book.read(&lake, &self.name).await {
-                self.account.lock().unwrap_or_else(PoisonError::into_inner).take_in(&now, &book.seen);
-                book.seen = now;
+            if self.take_in(&mut book, &shelf).await.is_ok() {
                 after = self.account_after(cost)?;
             }
             let ahead = (of_month as f64 * AHEAD_SHARE) as u64;
@@ -419,7 +332,7 @@ impl Purse {
                 spent_today: after.spent_today.saturating_add(ahead),
                 ..after.clone()
             };
-            if lake.replace_json(&lake::path::quota(&self.name), &written).await.is_ok() {
+            if shelf.lake.replace_json(&shelf.path(&self.name), &written).await.is_ok() {
                 book.written = Some((written.month.clone(), written.spent));
                 book.seen = written;
             }
@@ -434,10 +347,29 @@ impl Purse {
     /// # Errors
     /// [`StoreError`].
     pub async fn take_up(&self, lake: &Lake) -> Result<(), StoreError> {
+        self.take_up_as(lake, None, 1.0).await
+    }
+
+    /// As [`Purse::take_up`], for one of several processes that may use the key at once: `part` is its shard's name, under which
+    /// it keeps a book of its own, and `share` its share of the key. What stands in the other books of the key counts by
+    /// that share; the books of its own fellows do not, when each has a share.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn take_up_as(&self, lake: &Lake, part: Option<&str>, share: f64) -> Result<(), StoreError> {
+        let shelf = Shelf { lake: lake.clone(), part: part.map(str::to_owned), share };
         let mut book = self.book.lock().await;
-        let now = book.read(lake, &self.name).await?;
-        self.account.lock().unwrap_or_else(PoisonError::into_inner).take_in(&now, &book.seen);
-        (book.lake, book.seen) = (Some(lake.clone()), now);
+        self.take_in(&mut book, &shelf).await?;
+        book.shelf = Some(shelf);
+        Ok(())
+    }
+
+    /// Takes in what others have written into the books of the key since they were read last.
+    async fn take_in(&self, book: &mut Book, shelf: &Shelf) -> Result<(), StoreError> {
+        let books = shelf.read(&self.name, periods(self.clock.timestamp())).await?;
+        self.account.lock().unwrap_or_else(PoisonError::into_inner).take_in(&books.own, &book.seen);
+        *self.others.lock().unwrap_or_else(PoisonError::into_inner) = books.others;
+        book.seen = books.own;
         Ok(())
     }
 
@@ -448,43 +380,20 @@ impl Purse {
     pub async fn keep(&self) -> Result<(), StoreError> {
         let mut book = self.book.lock().await;
         let has_quota = self.tariff.units_per_month.is_some() || self.tariff.units_per_day.is_some();
-        let Some(lake) = book.lake.clone().filter(|_| has_quota) else { return Ok(()) };
-        let now = book.read(&lake, &self.name).await?;
-        let account = {
-            let mut account = self.account.lock().unwrap_or_else(PoisonError::into_inner);
-            account.take_in(&now, &book.seen);
-            account.clone()
-        };
-        lake.replace_json(&lake::path::quota(&self.name), &account).await?;
+        let Some(shelf) = book.shelf.clone().filter(|_| has_quota) else { return Ok(()) };
+        self.take_in(&mut book, &shelf).await?;
+        let account = self.account();
+        shelf.lake.replace_json(&shelf.path(&self.name), &account).await?;
         book.written = Some((account.month.clone(), account.spent));
         book.seen = account;
         Ok(())
     }
 }
 
-/// Month and day of a moment, UTC.
-fn periods(now: Timestamp) -> (String, String) {
-    let date = now.to_zoned(TimeZone::UTC).date();
-    (date.strftime("%Y-%m").to_string(), date.to_string())
-}
-
-fn next_month(now: Timestamp) -> Timestamp {
-    midnight(now.to_zoned(TimeZone::UTC).date().last_of_month().tomorrow())
-}
-
-fn next_day(now: Timestamp) -> Timestamp {
-    midnight(now.to_zoned(TimeZone::UTC).date().tomorrow())
-}
-
-/// Neither fails before the year 9999.
-fn midnight(day: Result<jiff::civil::Date, jiff::Error>) -> Timestamp {
-    let midnight = day.and_then(|day| day.to_zoned(TimeZone::UTC));
-    midnight.map_or(Timestamp::MAX, |midnight| midnight.timestamp())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
 
     fn alchemy(per_second: f64, per_month: Option<u64>) -> Tariff {
         Tariff {

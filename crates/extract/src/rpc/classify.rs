@@ -161,6 +161,11 @@ pub fn retry_after(header: &str, now: Timestamp) -> Option<Duration> {
 fn of_wire(method: &str, error: &WireError) -> Verdict {
     match error {
         WireError::Unreachable(_) | WireError::Body(_) => Verdict::Again,
+        WireError::TooLong => match method {
+            "eth_getLogs" => Verdict::FewerBlocks { at_most: None, lasts: false },
+            "eth_call" => Verdict::SmallerBatch { at_most: None },
+            _ => Verdict::Elsewhere,
+        },
         WireError::Refused { status, code, message, data, retry_after } => {
             Signs::new(method, Some(*status), Some(*code), message, data.as_deref(), *retry_after).verdict()
         }

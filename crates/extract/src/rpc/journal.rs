@@ -174,14 +174,24 @@ impl Journal {
         self.remove(names).await
     }
 
-    /// Removes what earlier runs left of days that are finished.
+    /// The journal with nothing in it.
+    #[must_use]
+    pub async fn emptied(self) -> Self {
+        if let Err(error) = self.close().await {
+            tracing::warn!("{error}");
+        }
+        let Self { lake, chain, date, .. } = self;
+        Self { lake, chain, date, entries: Mutex::default() }
+    }
+
+    /// Removes what earlier runs left of days that are finished. What is there of other days may be another run's, at work now.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn sweep(lake: &Lake, chain: &str, unfinished: &BTreeSet<Day>) -> Result<(), StoreError> {
+    pub async fn sweep(lake: &Lake, chain: &str, finished: &BTreeSet<Day>) -> Result<(), StoreError> {
         for path in lake.list(&path::partial_prefix(chain)).await? {
             let date = path.parts().nth(3).and_then(|date| date.as_ref().parse::<Day>().ok());
-            if date.is_none_or(|date| !unfinished.contains(&date)) {
+            if date.is_none_or(|date| finished.contains(&date)) {
                 lake.delete(&path).await?;
             }
         }
@@ -260,7 +270,7 @@ mod tests {
             let journal = Journal::open(&lake, "c", date.parse().unwrap()).await.unwrap();
             journal.keep_window(&accepted("a", 0)).await.unwrap();
         }
-        Journal::sweep(&lake, "c", &BTreeSet::from(["2024-12-02".parse().unwrap()])).await.unwrap();
+        Journal::sweep(&lake, "c", &BTreeSet::from(["2024-12-01".parse().unwrap()])).await.unwrap();
         let left = lake.list(&path::partial_prefix("c")).await.unwrap();
         assert!(left.len() == 1 && left[0].as_ref().contains("2024-12-02"), "{left:?}");
     }

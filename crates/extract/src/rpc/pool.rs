@@ -18,6 +18,7 @@ use crate::rpc::recording::Recorder;
 use crate::rpc::route::{self, Task};
 use crate::rpc::tally::{Asked, Purpose};
 use crate::rpc::trust::{Caught, Distrust};
+use crate::rpc::wire;
 use lake::bronze::LogFilter;
 use lake::registry::Chain;
 use lake::{Address, Bytes, Lake};
@@ -67,7 +68,7 @@ impl Pool {
         lake: &Lake,
         recorder: Option<Arc<Recorder>>,
     ) -> Result<Self, PoolError> {
-        let client = reqwest::Client::new();
+        let client = wire::http_client()?;
         let mut endpoints = Vec::new();
         for config in providers.endpoints.iter().filter(|config| config.chain == chain.name) {
             let endpoint = Endpoint::open(config, &client, recorder.clone(), providers.clock)?;

@@ -8,6 +8,7 @@
 //! url = "https://eth-mainnet.g.alchemy.com/v2/${ALCHEMY_KEY_*}"
 //! log_window = 10                   # blocks per eth_getLogs
 //! requests_per_second = 8.0         # or none, and the operator's tariff counts
+//! allow_http = true                 # only where the URL is plain http to another machine
 //! source = "where these limits are stated"
 //!
 //! [[tariff]]
@@ -178,6 +179,8 @@ struct EndpointRow {
     log_window: Option<u64>,
     #[serde(default)]
     requests_per_second: Option<f64>,
+    #[serde(default)]
+    allow_http: bool,
     source: String,
     #[serde(default)]
     #[expect(dead_code, reason = "remarks are for the reader of the file")]
@@ -304,6 +307,11 @@ impl Providers {
             _ => return Err("`url` is not an http or https URL, nor replay:FILE".into()),
         }
         let url = SecretUrl::new(url);
+        if url.is_open_to_others() && !row.allow_http {
+            return Err("`url` is plain http to another machine: whoever is on the way can read it, and it is a key\n\
+                        hint: use https; for a node of your own network say `allow_http = true` in the row"
+                .into());
+        }
         let scrubber = Scrubber::new(&url, key);
         self.endpoints.push(row.endpoint(label, Reach::Http(url), scrubber, Some(purse)));
         Ok(())
@@ -414,9 +422,19 @@ source = "a test"
     }
 
     #[test]
+    fn plain_http_to_another_machine_is_for_those_who_say_so() {
+        let row = ALCHEMY.replace("https://eth.example", "http://node.lan:8545");
+        let key = [("ALCHEMY_KEY_1", "first_key")];
+        assert!(load(&row, &key).is_err());
+        assert_eq!(load(&format!("{row}allow_http = true\n"), &key).unwrap().endpoints.len(), 1);
+        assert!(load(&row.replace("node.lan", "localhost"), &key).is_ok());
+    }
+
+    #[test]
     fn faults_are_told_without_the_url() {
         let cases = [
             (ALCHEMY.replace("https://eth", "ftp://eth"), "not an http or https URL"),
+            (ALCHEMY.replace("https://eth", "http://eth"), "plain http to another machine"),
             (ALCHEMY.replace("source = \"a test\"", "source = \"\""), "no source"),
             (ALCHEMY.replace("log_window = 10", "log_window = 0"), "at least one block"),
             (ALCHEMY.replace("log_window", "log_windw"), "unknown field `log_windw`"),

@@ -13,6 +13,18 @@ impl SecretUrl {
         Self(url.into())
     }
 
+    /// Whether whoever is on the way could read it: plain HTTP to another machine.
+    pub fn is_open_to_others(&self) -> bool {
+        let Ok(url) = url::Url::parse(&self.0) else { return true };
+        let is_here = match url.host() {
+            Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+            Some(url::Host::Ipv4(address)) => address.is_loopback(),
+            Some(url::Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        };
+        url.scheme() != "https" && !is_here
+    }
+
     /// The URL, for the one place that opens the connection.
     pub(crate) fn expose(&self) -> &str {
         &self.0
@@ -87,6 +99,25 @@ mod tests {
             assert!(!clean.contains(secret), "{clean}");
         }
         assert_eq!(format!("{url:?} {scrubber:?}"), "SecretUrl(hidden) Scrubber(5 hidden)");
+    }
+
+    #[test]
+    fn plain_http_is_for_this_machine_alone() {
+        for (url, is_open) in [
+            ("https://node.example/key", false),
+            ("http://127.0.0.1:8545/key", false),
+            ("http://127.8.8.8/", false),
+            ("http://[::1]:8545/", false),
+            ("http://localhost:8545/", false),
+            ("http://node.example/key", true),
+            ("http://192.168.1.7:8545/", true),
+            ("http://127.0.0.1.example/", true),
+            ("http://localhost.example/", true),
+            ("ws://node.example/", true),
+            ("nonsense", true),
+        ] {
+            assert_eq!(SecretUrl::new(url).is_open_to_others(), is_open, "{url}");
+        }
     }
 
     #[test]

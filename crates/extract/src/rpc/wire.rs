@@ -17,6 +17,9 @@ use std::time::Duration;
 
 /// An endpoint that has not answered by then has failed.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest reply that is held in memory, in bytes as they come out of any compression. A day's logs of all CSUs of a chain
+/// are some megabytes; what is longer is asked for in parts.
+pub const LONGEST_REPLY: usize = 64 << 20;
 
 /// What kept an answer from coming. The texts hold no URL, unless an endpoint put one into its refusal.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +51,9 @@ pub enum WireError {
         /// The time that `Retry-After` asks for.
         retry_after: Option<Duration>,
     },
+    /// More than [`LONGEST_REPLY`]: the rest was not read.
+    #[error("the reply is longer than {} MiB; the rest of it was not read", LONGEST_REPLY >> 20)]
+    TooLong,
     /// A success whose body is no JSON-RPC response.
     #[error("the body is no JSON-RPC response: {0}")]
     Body(String),
@@ -98,6 +104,22 @@ enum Carrier {
     InProcess(InProcess),
     Replay(Recording),
 }
+
+/// The one client for all endpoints. It follows no redirect: the URL that it would carry to another host is a key.
+///
+/// # Errors
+/// [`ClientError`] where TLS cannot be set up.
+pub fn http_client() -> Result<reqwest::Client, ClientError> {
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build();
+    client.map_err(|error| ClientError(chain_of(&error.without_url())))
+}
+
+/// Why no connection can be opened on this machine at all.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no HTTPS client can be set up on this machine: {0}\nhint: are the system's certificates there (Debian: ca-certificates)?"
+)]
+pub struct ClientError(String);
 
 /// What came back: status, the `Retry-After` header, body.
 type Carried = (u16, Option<String>, Bytes);
@@ -196,11 +218,18 @@ impl Inner {
             WireError::Unreachable(self.scrubber.clean(&chain_of(&error.without_url())))
         };
         let request = client.post(url.expose()).header("content-type", "application/json").body(body);
-        let response = request.send().await.map_err(unreachable)?;
+        let mut response = request.send().await.map_err(unreachable)?;
         let status = response.status().as_u16();
         let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
         let retry_after = retry_after.map(str::to_owned);
-        Ok((status, retry_after, response.bytes().await.map_err(unreachable)?))
+        let mut reply = bytes::BytesMut::new();
+        while let Some(part) = response.chunk().await.map_err(unreachable)? {
+            if reply.len() + part.len() > LONGEST_REPLY {
+                return Err(WireError::TooLong);
+            }
+            reply.extend_from_slice(&part);
+        }
+        Ok((status, retry_after, reply.freeze()))
     }
 
     fn replay(&self, recording: &Recording, packet: RequestPacket) -> Result<ResponsePacket, WireError> {
@@ -346,4 +375,123 @@ fn chain_of(error: &dyn std::error::Error) -> String {
         cause = inner.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rpc::classify::Verdict;
+    use crate::rpc::clock::Clock;
+    use crate::rpc::endpoint::{Endpoint, Refusal};
+    use crate::rpc::providers::Providers;
+    use crate::rpc::tally::Purpose;
+    use serde_json::{Value, json};
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Serves for as long as the test lives, and counts the requests.
+    fn serve(answer: impl Fn(&mut TcpStream) + Send + 'static) -> (u16, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&count);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                counted.fetch_add(1, Ordering::SeqCst);
+                read_request(&stream);
+                answer(&mut stream);
+            }
+        });
+        (port, count)
+    }
+
+    fn read_request(stream: &TcpStream) {
+        let mut reader = BufReader::new(stream);
+        let (mut line, mut length) = (String::new(), 0);
+        while reader.read_line(&mut line).unwrap() > 2 {
+            if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+            line.clear();
+        }
+        reader.read_exact(&mut vec![0; length]).unwrap();
+    }
+
+    fn head(stream: &mut TcpStream, status: &str, length: usize, more: &str) {
+        write!(
+            stream,
+            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n{more}\r\n"
+        )
+        .unwrap();
+    }
+
+    fn endpoint(port: u16) -> Endpoint {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("providers.toml");
+        let row = format!(
+            "[[endpoint]]\nlabel = \"e\"\nchain = \"c\"\nurl = \"http://127.0.0.1:{port}/v2/sk_planted_key\"\n\
+             requests_per_second = 100.0\nsource = \"a test\"\n"
+        );
+        std::fs::write(&file, row).unwrap();
+        let providers = Providers::load(&file, |_| None).unwrap();
+        Endpoint::open(&providers.endpoints[0], &http_client().unwrap(), None, Clock::start()).unwrap()
+    }
+
+    async fn ask(endpoint: &Endpoint, method: &'static str) -> Result<Value, Refusal> {
+        endpoint.request(Purpose::Scan, method, &json!([])).await
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_not_followed_with_a_key() {
+        for status in
+            ["301 Moved Permanently", "302 Found", "307 Temporary Redirect", "308 Permanent Redirect"]
+        {
+            let (other, reached) = serve(|stream| head(stream, "200 OK", 0, ""));
+            let (port, asked) = serve(move |stream| {
+                head(stream, status, 0, &format!("location: http://127.0.0.1:{other}/v2/sk_planted_key\r\n"));
+            });
+            let refusal = ask(&endpoint(port), "eth_chainId").await.unwrap_err();
+            assert!(refusal.text.contains(&status[..3]) && !refusal.text.contains("planted"), "{refusal}");
+            assert_eq!(reached.load(Ordering::SeqCst), 0, "{status}: the key went to another host");
+            assert!(asked.load(Ordering::SeqCst) >= 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reply_without_end_is_not_held_and_asks_for_less() {
+        for (method, expected) in [
+            ("eth_getLogs", Verdict::FewerBlocks { at_most: None, lasts: false }),
+            ("eth_call", Verdict::SmallerBatch { at_most: None }),
+            ("eth_getBlockReceipts", Verdict::Elsewhere),
+        ] {
+            let (port, _) = serve(|stream| {
+                head(stream, "200 OK", 1 << 40, "");
+                let part = vec![b' '; 1 << 20];
+                // Until the other side has had enough.
+                while stream.write_all(&part).is_ok() {}
+            });
+            let refusal = ask(&endpoint(port), method).await.unwrap_err();
+            assert_eq!(refusal.verdict, expected, "{refusal}");
+            assert!(refusal.text.contains("longer than 64 MiB"), "{refusal}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reply_of_any_depth_is_refused_and_no_stack_ends() {
+        let depth = 1_000_000;
+        let nested = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        for body in [
+            format!(r#"{{"jsonrpc":"2.0","id":0,"result":{nested}}}"#),
+            format!(r#"{{"jsonrpc":"2.0","id":0,"error":{{"code":-32000,"message":"no","data":{nested}}}}}"#),
+            nested,
+        ] {
+            let (port, _) = serve(move |stream| {
+                head(stream, "200 OK", body.len(), "");
+                stream.write_all(body.as_bytes()).unwrap();
+            });
+            ask(&endpoint(port), "eth_call").await.unwrap_err();
+        }
+    }
 }

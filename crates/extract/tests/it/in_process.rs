@@ -4,6 +4,7 @@
 pub(crate) use crate::exchanges::{Exchange, Scanned};
 use crate::exchanges::{Exchanges, overheard};
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use extract::claim::ABANDONED_AFTER;
 use extract::collect::{Collected, Collector};
 use extract::plan::Plan;
 use extract::report::Progress;
@@ -12,6 +13,8 @@ use extract::rpc::clock::Clock;
 use extract::rpc::providers::{EndpointConfig, Providers, Reach};
 use extract::rpc::secret::Scrubber;
 use extract::rpc::tally::Purpose;
+use extract::schedule::Schedule;
+use extract::shard::Shard;
 use jiff::Timestamp;
 use lake::Lake;
 use lake::bronze::{Audit, LiquidationLogs, RawLog, Record};
@@ -22,12 +25,13 @@ use lake::span::BlockSpan;
 use lake::status::{AuditLevel, Dataset, Reason};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use testkit::contracts::{AaveReserve, AaveV3, Liquidation, Price};
 use testkit::server::clock::Clock as ProviderClock;
 use testkit::server::limits::{Account, Limits, Period};
 use testkit::server::{Policy, Provider, TokioClock};
-use testkit::setting::Setting;
+use testkit::setting::{Endpoint, Setting};
 use testkit::simchain::{self, Contracts, Emitted, SimChain};
 use tokio::time::Instant;
 
@@ -230,12 +234,28 @@ impl World {
         self.run(&Wish::default()).registry.chain(CHAINS[0].0).unwrap().clone()
     }
 
+    /// Its run file, for a process.
+    pub(crate) fn run_file(&self) -> PathBuf {
+        self.setting.path().join("run.toml")
+    }
+
+    /// A providers file with one endpoint a chain, for a process.
+    pub(crate) fn providers_file(&self, urls: &[String], log_window: u64) -> PathBuf {
+        let endpoint = |(url, (name, _)): (&String, &(&str, u64))| Endpoint::new(name, name, url, log_window);
+        let endpoints: Vec<Endpoint> = urls.iter().zip(&CHAINS).map(endpoint).collect();
+        self.setting.providers("of-processes", &endpoints).unwrap()
+    }
+
     pub(crate) fn chain(&self) -> &SimChain {
         &self.chains[0]
     }
 
     pub(crate) fn shared_chain(&self) -> &Arc<SimChain> {
         &self.chains[0]
+    }
+
+    pub(crate) fn chains(&self) -> &[Arc<SimChain>] {
+        &self.chains
     }
 
     fn run(&self, wish: &Wish) -> Run {
@@ -264,6 +284,7 @@ impl World {
             at_once: wish.at_once,
             audit: wish.audit,
             progress: &progress,
+            schedule: &wish.schedule(&run),
         };
         collector.collect().await
     }
@@ -280,6 +301,7 @@ impl World {
             at_once: wish.at_once,
             audit: wish.audit,
             progress: &progress,
+            schedule: &Schedule::default(),
         };
         collector.plan().await
     }
@@ -397,11 +419,19 @@ pub(crate) struct Wish {
     pub(crate) csus: Vec<String>,
     /// First and last day.
     pub(crate) days: (usize, usize),
+    /// The part of the run that this process has.
+    pub(crate) shard: Option<Shard>,
+}
+
+impl Wish {
+    fn schedule(&self, run: &Run) -> Schedule {
+        Schedule::of(run, self.shard, ABANDONED_AFTER)
+    }
 }
 
 impl Default for Wish {
     fn default() -> Self {
-        Self { at_once: 8, audit: AuditLevel::Sampled, csus: Vec::new(), days: (0, DAYS.len()) }
+        Self { at_once: 8, audit: AuditLevel::Sampled, csus: Vec::new(), days: (0, DAYS.len()), shard: None }
     }
 }
 

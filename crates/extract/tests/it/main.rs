@@ -4,7 +4,9 @@
 mod absent_history;
 mod anvil;
 mod bad_input;
+mod bad_lakes;
 mod budgets;
+mod choice;
 mod demo;
 mod doctor;
 mod exchanges;
@@ -17,8 +19,11 @@ mod planted_key;
 mod registry;
 mod routing;
 mod same_bytes;
+mod shards;
+mod status;
 mod stragglers;
 mod too_much;
+mod watching;
 mod windows;
 
 use std::path::{Path, PathBuf};

@@ -248,7 +248,7 @@ mod tests {
             (Fault::ListsLate, [true, true, false], "does not show what was just written"),
         ] {
             let store = Arc::new(Faulty(InMemory::new(), fault));
-            let lake = Lake { store, location: "a test".into() };
+            let lake = Lake { store, location: "a test".into(), directory: None };
             let promises = lake.promises().await.unwrap();
             let Promises { creates_once, one_winner, lists_at_once, broken } = &promises;
             assert_eq!([*creates_once, *one_winner, *lists_at_once], kept, "{fault:?} {broken:?}");

@@ -1,5 +1,7 @@
 //! The facts in `pipelines/` and in the demo load, and say what the registry promises.
 
+mod stores;
+
 use lake::registry::{AssetClass, BITCOIN, Feed, FeedQuote, NATIVE_COIN, Registry};
 use lake::run::{Overrides, Run};
 use std::collections::BTreeSet;

@@ -127,6 +127,7 @@ impl Endpoint {
         self.may_ask(method).await?;
         let once = || async {
             self.pay(purpose, method).await?;
+            let _paid = self.purse.as_ref().map(|purse| purse.begin());
             let timed = self.latencies.begin(method);
             let outcome = self.client.request::<_, Value>(method, params.clone()).await;
             drop(timed);
@@ -166,6 +167,7 @@ impl Endpoint {
         self.may_ask(method).await?;
         let once = || async {
             self.pay_batch(purpose, method, all_params.len()).await?;
+            let _paid = self.purse.as_ref().map(|purse| purse.begin());
             let mut batch = self.client.new_batch();
             let mut waiting = Vec::with_capacity(all_params.len());
             for params in all_params {

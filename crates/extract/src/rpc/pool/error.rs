@@ -4,6 +4,7 @@ use crate::rpc::classify::Verdict;
 use crate::rpc::endpoint::Refusal;
 use crate::rpc::providers::LeftOut;
 use crate::rpc::recording::RecordingError;
+use crate::rpc::wire::ClientError;
 use lake::Bytes;
 use lake::status::Reason;
 use std::collections::BTreeSet;
@@ -57,6 +58,9 @@ pub enum PoolError {
         /// Why.
         why: String,
     },
+    /// No connection can be opened.
+    #[error(transparent)]
+    Client(#[from] ClientError),
 }
 
 impl From<RecordingError> for PoolError {
@@ -68,13 +72,16 @@ impl From<RecordingError> for PoolError {
 impl PoolError {
     /// Whether a person must change something before it can work: no other run will fare better.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::NoEndpoint { .. } | Self::WrongChain { .. } | Self::Recording { .. })
+        matches!(
+            self,
+            Self::NoEndpoint { .. } | Self::WrongChain { .. } | Self::Recording { .. } | Self::Client(_)
+        )
     }
 
     /// The word for the ledger.
     pub fn reason(&self) -> Reason {
         match self {
-            Self::NoEndpoint { .. } | Self::Recording { .. } => Reason::Unreachable,
+            Self::NoEndpoint { .. } | Self::Recording { .. } | Self::Client(_) => Reason::Unreachable,
             Self::WrongChain { .. } => Reason::WrongChain,
             Self::Revert(_) => Reason::CallFailed,
             Self::SmallerBatch { .. } => Reason::Unreachable,
