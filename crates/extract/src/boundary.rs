@@ -96,6 +96,11 @@ impl<'a> Boundaries<'a> {
         proven.insert(blocks.day.day_end, (blocks.last.or(blocks.before), blocks.after));
     }
 
+    /// Forgets the boundaries that were found: they are searched for again.
+    pub fn forget(&self) {
+        self.proven.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// The blocks of a day, with both neighbours.
     ///
     /// # Errors

@@ -6,11 +6,13 @@
 use crate::collect::{Collector, DayWork, Unit};
 use crate::ledger::Failure;
 use crate::liquidation::scan_failure;
+use crate::rpc::scan::Scan;
 use lake::bronze::{LogFilter, RawLog};
 use lake::path;
 use lake::span::BlockSpan;
 use lake::status::Reason;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// Blocks after which what was read is kept: a run that is cut off begins again no further back.
 pub(crate) const KEPT_EVERY: u64 = 250_000;
@@ -22,6 +24,16 @@ struct History {
     from: u64,
     through: u64,
     logs: Vec<RawLog>,
+    /// Who gave them, by label.
+    #[serde(default)]
+    logs_from: BTreeSet<String>,
+}
+
+impl History {
+    /// Whether any of these endpoints gave some of its logs. Of a history from before that was kept, nobody knows.
+    fn rests_on(&self, labels: &BTreeSet<&str>) -> bool {
+        self.logs_from.is_empty() || self.logs_from.iter().any(|label| labels.contains(label.as_str()))
+    }
 }
 
 /// How far a CSU's history has been read.
@@ -71,9 +83,11 @@ impl Collector<'_> {
                 from,
                 through: 0,
                 logs: Vec::new(),
+                logs_from: BTreeSet::new(),
             });
             history.through = span.last();
             history.logs.extend(scan.logs());
+            history.logs_from.extend(scan.labels());
             self.keep_history(unit, history).await;
         }
         let logs = known.into_iter().flat_map(|known| known.logs);
@@ -81,21 +95,44 @@ impl Collector<'_> {
     }
 
     /// Carries a CSU's history on with the logs of a day's whole scan, if it reaches to the day.
-    pub(crate) async fn carry_on_history(&self, unit: Unit<'_>, day: BlockSpan, logs: &[RawLog]) {
+    pub(crate) async fn carry_on_history(&self, unit: Unit<'_>, day: BlockSpan, scan: &Scan) {
         let Some(filter) = unit.family.history(unit.csu) else { return };
         let Ok(from) = begins(unit) else { return };
         let known = self.known_history(unit, &filter, from).await;
         let mut history = match known {
             Some(known) if known.through + 1 == day.first() => known,
             None if day.contains(from) => {
-                History { filter: filter.clone(), from, through: 0, logs: Vec::new() }
+                let logs_from = BTreeSet::new();
+                History { filter: filter.clone(), from, through: 0, logs: Vec::new(), logs_from }
             }
             _ => return,
         };
         history.through = day.last();
         let is_new = |log: &&RawLog| log.block_number >= from && filter.matches(log);
-        history.logs.extend(logs.iter().filter(is_new).cloned());
+        history.logs.extend(scan.logs().iter().filter(is_new).cloned());
+        history.logs_from.extend(scan.labels());
         self.keep_history(unit, &history).await;
+    }
+
+    /// Forgets the histories that rest on the logs of these endpoints: they are read again. Returns their CSUs.
+    pub(crate) async fn forget_histories_from(
+        &self,
+        units: &[Unit<'_>],
+        labels: &BTreeSet<&str>,
+    ) -> BTreeSet<String> {
+        let mut forgotten = BTreeSet::new();
+        for unit in units {
+            let Some(filter) = unit.family.history(unit.csu) else { continue };
+            let Ok(from) = begins(*unit) else { continue };
+            let Some(known) = self.known_history(*unit, &filter, from).await else { continue };
+            if known.rests_on(labels) {
+                if let Err(error) = self.lake.delete(&path::market_history(&unit.csu.id)).await {
+                    tracing::warn!("{error}");
+                }
+                forgotten.insert(unit.csu.id.clone());
+            }
+        }
+        forgotten
     }
 
     async fn known_history(&self, unit: Unit<'_>, filter: &LogFilter, from: u64) -> Option<History> {
@@ -122,4 +159,22 @@ fn begins(unit: Unit<'_>) -> Result<u64, Failure> {
         );
         Failure::new(Reason::DiscoveryFailed, message)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_rests_on_those_who_gave_its_logs_and_an_old_one_on_anybody() {
+        let filter = LogFilter { addresses: Vec::new(), topic0: Vec::new() };
+        let logs_from = BTreeSet::from(["a".to_owned(), "b".to_owned()]);
+        let history = History { filter, from: 1, through: 9, logs: Vec::new(), logs_from };
+        let rests_on = |history: &History, label: &str| history.rests_on(&BTreeSet::from([label]));
+        assert!(rests_on(&history, "b") && !rests_on(&history, "c"));
+        let mut kept = serde_json::to_value(&history).unwrap();
+        kept.as_object_mut().unwrap().remove("logs_from");
+        let old: History = serde_json::from_value(kept).unwrap();
+        assert!(rests_on(&old, "c"));
+    }
 }

@@ -27,5 +27,5 @@ pub mod rpc;
 pub mod schedule;
 pub mod shard;
 mod snapshot;
-mod witness;
 pub mod status;
+mod witness;

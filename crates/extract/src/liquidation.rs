@@ -56,7 +56,7 @@ impl<'a> Collector<'a> {
         let logs = scan.logs();
         let read = match scan_failure(&scan, work.span) {
             None => {
-                outcomes.extend(self.list_markets(work, &reader, &mut planned, &logs).await);
+                outcomes.extend(self.list_markets(work, &reader, &mut planned, &scan).await);
                 self.event_reads(work, &reader, &planned, &logs).await
             }
             Some(failure) => Err(failure),
@@ -193,14 +193,14 @@ impl<'a> Collector<'a> {
         work: &DayWork<'_>,
         reader: &Reader<'_>,
         planned: &mut Vec<Planned<'a>>,
-        logs: &[RawLog],
+        scan: &Scan,
     ) -> Vec<Outcome> {
         let mut outcomes = Vec::new();
         let mut listed = Vec::new();
         for mut plan in std::mem::take(planned) {
             let unit = plan.unit;
             if unit.family.history(unit.csu).is_some() {
-                self.carry_on_history(unit, work.span, logs).await;
+                self.carry_on_history(unit, work.span, scan).await;
                 let layout = match self.listing_logs(work, unit).await {
                     Ok(history) => {
                         plan.history = history;

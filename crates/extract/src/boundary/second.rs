@@ -216,7 +216,7 @@ mod tests {
             prop_assert!(of_second.iter().all(|&number| found.is_some_and(|found| found.contains(number))));
             prop_assert!(found.is_none_or(|found| found.count() <= width.max(of_second.len() as u64)), "{found:?}");
             let exact = search(&times, span, second, 0).unwrap();
-            let seen = exact.within.map(|(first, last)| (first, last));
+            let seen = exact.within;
             prop_assert_eq!(seen, of_second.first().copied().zip(of_second.last().copied()));
             // What shares the second is looked at block by block at last, where it is not more than may be looked at.
             prop_assert!(u64::from(near.probes) <= u64::from(GUESSES) + 2 * u64::from(last.max(1).ilog2() + 1) + 1, "{}", near.probes);

@@ -2,7 +2,9 @@
 
 use super::{Collector, OpenChain, Unit};
 use crate::ledger::Outcome;
+use crate::rpc::tally::Purpose;
 use crate::rpc::trust::Distrust;
+use lake::bronze::DayBlocks;
 use lake::day::Day;
 use lake::ledger::LedgerEntry;
 use lake::path::{self, BronzeKey};
@@ -27,22 +29,34 @@ impl<'a> Collector<'a> {
                 return;
             }
             known.extend(caught.iter().cloned());
-            let doubtful = self.resting_on(&caught, outcomes).await;
-            let doubtful_books = self.price_books_resting_on(open.chain, &caught).await;
+            let mut doubtful = self.resting_on(&caught, outcomes).await;
+            let mut doubtful_books = self.price_books_resting_on(open.chain, &caught).await;
+            let labels = caught.iter().map(|(label, _)| label.as_str()).collect();
+            let unlisted = self.forget_histories_from(units, &labels).await;
+            let of_unlisted = outcomes
+                .iter()
+                .filter(|outcome| outcome.status == Status::Collected && unlisted.contains(&outcome.csu));
+            doubtful.extend(of_unlisted.map(task_of));
+            if caught.iter().any(|(_, of)| *of == Distrust::Everything) {
+                let unproven = self.without_proven_blocks(open).await;
+                for date in &unproven {
+                    self.delete(&BronzeKey::Blocks { chain: open.chain.name.clone(), date: *date }).await;
+                }
+                open.boundaries.forget();
+                let is_tried = |outcome: &&Outcome| outcome.status == Status::Collected || !outcome.is_done();
+                let of_them =
+                    outcomes.iter().filter(is_tried).filter(|outcome| unproven.contains(&outcome.date));
+                doubtful.extend(of_them.map(task_of));
+                doubtful_books.extend(unproven);
+            }
             if doubtful.is_empty() && doubtful_books.is_empty() {
                 continue;
             }
             for date in &doubtful_books {
-                let key = BronzeKey::Prices { chain: open.chain.name.clone(), date: *date };
-                if let Err(error) = self.lake.delete(&key.path()).await {
-                    tracing::warn!("{error}");
-                }
+                self.delete(&BronzeKey::Prices { chain: open.chain.name.clone(), date: *date }).await;
             }
             for (csu, date, dataset) in &doubtful {
-                let path = BronzeKey::of(*dataset, csu, *date).path();
-                if let Err(error) = self.lake.delete(&path).await {
-                    tracing::warn!("{error}");
-                }
+                self.delete(&BronzeKey::of(*dataset, csu, *date)).await;
             }
             let is_doubtful =
                 |csu: &str, date: Day, set: Dataset| doubtful.contains(&(csu.to_owned(), date, set));
@@ -57,6 +71,30 @@ impl<'a> Collector<'a> {
             outcomes.retain(|outcome| !is_doubtful(&outcome.csu, outcome.date, outcome.dataset));
             outcomes.extend(self.days(open, units, days).await.outcomes);
         }
+    }
+
+    async fn delete(&self, key: &BronzeKey) {
+        if let Err(error) = self.lake.delete(&key.path()).await {
+            tracing::warn!("{error}");
+        }
+    }
+
+    /// Days of the run whose blocks were found by headers that those who are still trusted do not give so: who gave a header
+    /// is kept nowhere, so all are asked for again.
+    async fn without_proven_blocks(&self, open: &OpenChain<'_>) -> BTreeSet<Day> {
+        let mut unproven = BTreeSet::new();
+        for date in self.run.days.days() {
+            let Ok(window) = self.run.zone.window(date) else { continue };
+            let Ok(Some(blocks)) = self.stored_blocks(open.chain, window).await else { continue };
+            let DayBlocks { before, first, last, after, .. } = blocks;
+            for header in [before, first, last, Some(after)].into_iter().flatten() {
+                if open.pool.header(Purpose::Boundary, header.number).await.ok() != Some(header) {
+                    unproven.insert(date);
+                    break;
+                }
+            }
+        }
+        unproven
     }
 
     /// Collected tasks that rest on what these endpoints are not believed, as this run knows or the ledger remembers.
@@ -84,9 +122,13 @@ impl<'a> Collector<'a> {
                 (Distrust::Logs, Dataset::Tvl) => false,
             };
             if caught.iter().any(is_doubtful) {
-                doubtful.insert((outcome.csu.clone(), outcome.date, outcome.dataset));
+                doubtful.insert(task_of(outcome));
             }
         }
         doubtful
     }
+}
+
+fn task_of(outcome: &Outcome) -> (String, Day, Dataset) {
+    (outcome.csu.clone(), outcome.date, outcome.dataset)
 }

@@ -108,7 +108,7 @@ impl<'a> Collector<'a> {
             }
             // Answers that contradict each other must not be believed again; those of an unfinished day are worth keeping.
             let is_contradicted = done.iter().any(|outcome| outcome.reason == Some(Reason::BadAnswer));
-            if let Some(journal) = open.pool.journal()
+            if let Some(journal) = open.pool.end()
                 && (is_contradicted || done.iter().all(Outcome::is_done))
                 && let Err(error) = journal.close().await
             {

@@ -146,7 +146,11 @@ impl<'a> Collector<'a> {
     }
 
     /// The day's blocks object, if there is a sound one of exactly this day.
-    async fn stored_blocks(&self, chain: &Chain, window: DayWindow) -> Result<Option<DayBlocks>, Failure> {
+    pub(super) async fn stored_blocks(
+        &self,
+        chain: &Chain,
+        window: DayWindow,
+    ) -> Result<Option<DayBlocks>, Failure> {
         let key = BronzeKey::Blocks { chain: chain.name.clone(), date: window.day };
         let Some(bytes) = self.lake.get(&key.path()).await? else { return Ok(None) };
         let blocks = DayBlocks::from_bytes(&bytes).map_err(|error| bad_object(&key, &error.to_string()))?;

@@ -169,6 +169,11 @@ impl Pool {
         *self.journal.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(journal));
     }
 
+    /// Ends a day: what is asked from now on is in no journal. Returns the day's.
+    pub fn end(&self) -> Option<Arc<Journal>> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// The journal of the day.
     pub fn journal(&self) -> Option<Arc<Journal>> {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner).clone()

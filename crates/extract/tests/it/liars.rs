@@ -79,7 +79,12 @@ fn assert_caught(world: &World, truth: &Bronze, hosts: Vec<Host>, case: &str) {
         let collected = collect(world, &lake, hosts, &Wish::default()).await;
         (collected, lake)
     });
-    assert!(distrusted(&collected, "liar"), "{case}: {:#?}", collected.warnings);
+    assert!(
+        distrusted(&collected, "liar"),
+        "{case}: {:#?} {:#?}",
+        collected.warnings,
+        unfinished(&collected)
+    );
     assert_eq!(collected.warnings.len(), 1, "{case}: {:#?}", collected.warnings);
     assert_complete(&collected);
     paused(async {
@@ -239,6 +244,34 @@ fn an_invented_log_is_caught_by_its_own_receipts_or_by_a_third_operator() {
         assert_eq!(left.len(), 4, "word against word: {left:?}");
         assert!(left.iter().all(|text| text.contains("liar: has log 7777")), "{left:?}");
         assert!(left.iter().all(|text| text.contains("honest: does not have log 7777")), "{left:?}");
+    });
+}
+
+#[test]
+fn days_whose_blocks_rest_on_false_headers_are_collected_again() {
+    let world = World::new(Shape::default());
+    let truth = world.truth();
+    // As late as makes a block with receipts the last of the day, or they could not show that a log of it is invented.
+    let last = world.blocks(0).last();
+    let has_logs = |block: u64| shown(&world, &Policy::honest(), (block, block), None) > 0;
+    let blocks_late = (1..).find(|late| has_logs(last - late)).unwrap();
+    let late = Policy { late_headers: blocks_late * 60, ..Policy::honest() };
+    let caught = Policy { stray_log: Some(StrayLog::Invented), ..late.clone() };
+    let liar = |policy: &Policy| Host::new("liar", policy.clone()).window(WIDE);
+    let honest = || Host::new("honest", Policy::honest()).window(WIDE / 2);
+    assert_caught(&world, &truth, vec![liar(&caught), honest()], "in the run that catches it");
+    paused(async {
+        // Alone it is believed: nothing speaks against it.
+        let (lake, second_day) = (memory(), Wish { days: (1, 1), ..Wish::default() });
+        assert_complete(&collect(&world, &lake, vec![liar(&late)], &second_day).await);
+        let believed = bronze(&lake).await;
+        let blocks = believed.keys().find(|path| path.contains("blocks")).unwrap();
+        assert_ne!(believed[blocks], truth[blocks], "they are too early");
+
+        let collected = collect(&world, &lake, vec![liar(&caught), honest()], &Wish::default()).await;
+        assert!(distrusted(&collected, "liar"), "{:#?}", collected.warnings);
+        assert_complete(&collected);
+        assert_same(&truth, &bronze(&lake).await);
     });
 }
 

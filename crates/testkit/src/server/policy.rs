@@ -164,6 +164,8 @@ pub struct Policy {
 
     /// The chain id it claims.
     pub claims_chain_id: Option<u64>,
+    /// Seconds by which the times in its headers are late. Their hashes are the chain's.
+    pub late_headers: u64,
     /// Puts a log into every answer that the filter does not ask for.
     pub stray_log: Option<StrayLog>,
     /// Gives the first log of every answer twice.

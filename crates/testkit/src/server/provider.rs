@@ -438,7 +438,12 @@ impl Provider {
         if method == "eth_call" {
             return self.answer_eth_call(view, params);
         }
-        Ok(view.answer(method, params)?)
+        let mut answer = view.answer(method, params)?;
+        let time = answer["timestamp"].as_str().and_then(|time| time.strip_prefix("0x"));
+        if let Some(time) = time.and_then(|time| u64::from_str_radix(time, 16).ok()) {
+            answer["timestamp"] = quantity(time + policy.late_headers);
+        }
+        Ok(answer)
     }
 
     fn answer_eth_call(&self, view: &View<'_>, params: &Value) -> Result<Value, Refusal> {
