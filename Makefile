@@ -13,7 +13,7 @@ stage = "$(programs)/$(1)"
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: month daily backfill test-cluster test-stores test-stores-slow deny help build demo bronze silver gold check show report dictionary record-demo fmt lint test fuzz test-anvil test-contracts test-readers test-report report-assets report-images bench-rpc bench-transform bench-panel check-g5 check-codebook check-deps ci
+.PHONY: month daily backfill test-runs test-cluster test-stores test-stores-slow deny help build demo bronze silver gold check show report dictionary record-demo fmt lint test fuzz test-anvil test-contracts test-readers test-report report-assets report-images bench-rpc bench-transform bench-panel check-g5 check-codebook check-deps ci
 
 help: ## this list
 	@echo 'usage: make TARGET [RUN=pipelines/runs/NAME.toml] [LAKE=directory or URL]'
@@ -49,7 +49,7 @@ check: build ## gold against its rules and against silver; failing rows go into 
 span_run = $(if $(filter command line environment,$(origin RUN)),$(RUN),$(1))
 
 month: build ## one month from chain to panel: make month MONTH=2024-11
-	@case '$(MONTH)' in [0-9][0-9][0-9][0-9]-[01][0-9]) ;; *) echo 'error: say which month: make month MONTH=2024-11' >&2; exit 2;; esac
+	@case '$(MONTH)' in [0-9][0-9][0-9][0-9]-0[1-9]|[0-9][0-9][0-9][0-9]-1[0-2]) ;; *) echo 'error: say which month: make month MONTH=2024-11' >&2; exit 2;; esac
 	pipelines/days month '$(MONTH)' '$(call span_run,pipelines/runs/2024-12.toml)' '$(programs)' $(lake_flag) $(some_missing_is_fine)
 
 daily: build ## yesterday, once its end is final, and gold up to it: for cron
@@ -61,6 +61,10 @@ backfill: build ## month by month backwards until something blocks: make backfil
 test-cluster: build ## a sharded run over real sshd and real Slurm, with a machine that dies (root; installs packages)
 	$(CARGO) build --package testkit
 	.ci/test-cluster
+
+test-runs: build ## month, backfill and daily on a simulated chain
+	$(CARGO) build --package testkit
+	.ci/test-runs
 
 test-stores: build ## the lake on real object stores, behind faults, and on a lying one (PyPI)
 	.ci/test-stores
