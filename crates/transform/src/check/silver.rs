@@ -1,12 +1,13 @@
 //! Silver as the checks see it: the rows that lie in the lake, not those that the build had in mind.
 
-use super::{CheckError, Lead, Subject};
+use super::{CheckError, Subject};
 use crate::prices::NoPrice;
 use crate::prices::rule::{DISAGREEMENT, HEARTBEATS};
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float64Type;
 use arrow_array::{Array, RecordBatch};
 use lake::day::Day;
+use lake::failure::Failure;
 use lake::path::{silver_month, silver_whole};
 use lake::registry::Registry;
 use lake::schema::silver::{Coverage, CsuRow, DayBlock, Liquidation, Price, Reject, ReserveDay, TokenRow};
@@ -40,15 +41,15 @@ const SMALLEST: f64 = 1.0;
 /// One file of a table.
 struct Loaded<R> {
     rows: Vec<R>,
-    schema: Vec<Lead>,
-    keys: Vec<Lead>,
-    ranges: Vec<Lead>,
+    schema: Vec<Failure>,
+    keys: Vec<Failure>,
+    ranges: Vec<Failure>,
 }
 
 impl<R: Row> Loaded<R> {
     async fn read(lake: &Lake, path: Path) -> Result<Self, CheckError> {
         let mut loaded = Self { rows: Vec::new(), schema: Vec::new(), keys: Vec::new(), ranges: Vec::new() };
-        let about = |why: String| Lead::new(why).column(path.to_string());
+        let about = |why: String| Failure::new(why).column(path.to_string());
         let Some(bytes) = lake.get(&path).await? else {
             loaded.schema.push(about("it is not there: transform run builds it".into()));
             return Ok(loaded);
@@ -60,7 +61,7 @@ impl<R: Row> Loaded<R> {
                 return Ok(loaded);
             }
         };
-        loaded.schema.extend(schema_of(&R::TABLE, &batch).into_iter().map(|lead| in_file(lead, &path)));
+        loaded.schema.extend(schema_of(&R::TABLE, &batch).into_iter().map(|failure| in_file(failure, &path)));
         loaded.keys.extend(null_keys(&R::TABLE, &batch));
         loaded.ranges.extend(no_numbers(&R::TABLE, &batch));
         match R::from_batch(&batch) {
@@ -74,14 +75,14 @@ impl<R: Row> Loaded<R> {
         for pair in keys.windows(2).filter(|pair| pair[0] >= pair[1]) {
             let why = if pair[0] == pair[1] { "a key is there twice" } else { "keys are not in order" };
             let key: Vec<String> = pair[1].iter().map(key_text).collect();
-            loaded.keys.push(Lead::new(format!("{}: {why}", R::TABLE.name)).found(key.join(" ")));
+            loaded.keys.push(Failure::new(format!("{}: {why}", R::TABLE.name)).found(key.join(" ")));
         }
         Ok(loaded)
     }
 }
 
-fn in_file(lead: Lead, path: &Path) -> Lead {
-    Lead { why: format!("{path}: {}", lead.why), ..lead }
+fn in_file(failure: Failure, path: &Path) -> Failure {
+    Failure { why: format!("{path}: {}", failure.why), ..failure }
 }
 
 fn key_text(part: &KeyPart) -> String {
@@ -91,46 +92,46 @@ fn key_text(part: &KeyPart) -> String {
     }
 }
 
-fn schema_of(table: &Table, batch: &RecordBatch) -> Vec<Lead> {
+fn schema_of(table: &Table, batch: &RecordBatch) -> Vec<Failure> {
     let (declared, found) = (table.arrow_schema(), batch.schema());
-    let mut leads = Vec::new();
+    let mut failures = Vec::new();
     let names = |schema: &arrow_schema::Schema| {
         schema.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>()
     };
     if names(&declared) != names(&found) {
-        let lead = Lead::new("another list of columns");
-        leads.push(lead.found(names(&found).join(" ")).expected(names(&declared).join(" ")));
+        let failure = Failure::new("another list of columns");
+        failures.push(failure.found(names(&found).join(" ")).expected(names(&declared).join(" ")));
     }
     for field in declared.fields() {
         let Ok(there) = found.field_with_name(field.name()) else { continue };
         if there != field.as_ref() {
-            let lead =
-                Lead::new("another type, null rule, unit or description").column(field.name().as_str());
-            leads.push(lead.found(format!("{there:?}")).expected(format!("{field:?}")));
+            let failure =
+                Failure::new("another type, null rule, unit or description").column(field.name().as_str());
+            failures.push(failure.found(format!("{there:?}")).expected(format!("{field:?}")));
         }
     }
     for (name, value) in declared.metadata() {
         if found.metadata().get(name) != Some(value) {
-            let lead = Lead::new(format!("another {name}")).expected(value);
-            leads.push(match found.metadata().get(name) {
-                Some(found) => lead.found(found),
-                None => lead,
+            let failure = Failure::new(format!("another {name}")).expected(value);
+            failures.push(match found.metadata().get(name) {
+                Some(found) => failure.found(found),
+                None => failure,
             });
         }
     }
-    leads
+    failures
 }
 
-fn null_keys(table: &Table, batch: &RecordBatch) -> Vec<Lead> {
+fn null_keys(table: &Table, batch: &RecordBatch) -> Vec<Failure> {
     let nulls = |name: &str| batch.column_by_name(name).map_or(0, |column| column.null_count());
     let null = table.key().into_iter().filter(|name| nulls(name) > 0);
-    null.map(|name| Lead::new(format!("{}: a key is null", table.name)).column(name).found(nulls(name)))
+    null.map(|name| Failure::new(format!("{}: a key is null", table.name)).column(name).found(nulls(name)))
         .collect()
 }
 
 /// Floats that are no numbers.
-fn no_numbers(table: &Table, batch: &RecordBatch) -> Vec<Lead> {
-    let mut leads = Vec::new();
+fn no_numbers(table: &Table, batch: &RecordBatch) -> Vec<Failure> {
+    let mut failures = Vec::new();
     for column in table.columns {
         let Some(array) =
             batch.column_by_name(column.name).and_then(|array| array.as_primitive_opt::<Float64Type>())
@@ -139,12 +140,12 @@ fn no_numbers(table: &Table, batch: &RecordBatch) -> Vec<Lead> {
         };
         for (row, value) in array.iter().enumerate() {
             if let Some(value) = value.filter(|value| !value.is_finite()) {
-                let lead = Lead::new(format!("{}: row {row} is no number", table.name));
-                leads.push(lead.column(column.name).found(value));
+                let failure = Failure::new(format!("{}: row {row} is no number", table.name));
+                failures.push(failure.column(column.name).found(value));
             }
         }
     }
-    leads
+    failures
 }
 
 /// The tables without partitions.
@@ -227,22 +228,22 @@ fn whole<'a>(subject: &Subject<'a>) -> Option<&'a Whole> {
     (!subject.before.silver.any).then_some(subject.whole)
 }
 
-fn of_reserve(row: &ReserveDay, why: impl Into<String>) -> Lead {
+fn of_reserve(row: &ReserveDay, why: impl Into<String>) -> Failure {
     let why: String = why.into();
-    Lead::new(format!("token {} of market {} as {}: {why}", row.token, row.market_id, row.role))
+    Failure::new(format!("token {} of market {} as {}: {why}", row.token, row.market_id, row.role))
         .csu(&row.csu)
         .date(row.date)
 }
 
-fn of_log(csu: &str, date: Day, block: i64, index: i32, why: &str) -> Lead {
-    Lead::new(format!("log {index} of block {block}: {why}")).csu(csu).date(date)
+fn of_log(csu: &str, date: Day, block: i64, index: i32, why: &str) -> Failure {
+    Failure::new(format!("log {index} of block {block}: {why}")).csu(csu).date(date)
 }
 
 /// S1.
-pub(super) fn keys(subject: &Subject<'_>) -> Vec<Lead> {
+pub(super) fn keys(subject: &Subject<'_>) -> Vec<Failure> {
     let silver = subject.silver;
     let of_whole = whole(subject).map(|whole| [&whole.csu.keys, &whole.token.keys]);
-    let mut leads: Vec<Lead> = of_whole.into_iter().flatten().flatten().cloned().collect();
+    let mut failures: Vec<Failure> = of_whole.into_iter().flatten().flatten().cloned().collect();
     for found in [
         &silver.day_block.keys,
         &silver.reserve_day.keys,
@@ -251,16 +252,16 @@ pub(super) fn keys(subject: &Subject<'_>) -> Vec<Lead> {
         &silver.price.keys,
         &silver.coverage.keys,
     ] {
-        leads.extend_from_slice(found);
+        failures.extend_from_slice(found);
     }
-    leads
+    failures
 }
 
 /// S2.
-pub(super) fn schema(subject: &Subject<'_>) -> Vec<Lead> {
+pub(super) fn schema(subject: &Subject<'_>) -> Vec<Failure> {
     let silver = subject.silver;
     let of_whole = whole(subject).map(|whole| [&whole.csu.schema, &whole.token.schema]);
-    let mut leads: Vec<Lead> = of_whole.into_iter().flatten().flatten().cloned().collect();
+    let mut failures: Vec<Failure> = of_whole.into_iter().flatten().flatten().cloned().collect();
     for found in [
         &silver.day_block.schema,
         &silver.reserve_day.schema,
@@ -269,23 +270,23 @@ pub(super) fn schema(subject: &Subject<'_>) -> Vec<Lead> {
         &silver.price.schema,
         &silver.coverage.schema,
     ] {
-        leads.extend_from_slice(found);
+        failures.extend_from_slice(found);
     }
-    leads
+    failures
 }
 
 /// S3. Bronze is decoded again: what its families read of it must lie in silver, all of it and nothing else.
-pub(super) fn conservation(subject: &Subject<'_>) -> Vec<Lead> {
+pub(super) fn conservation(subject: &Subject<'_>) -> Vec<Failure> {
     let (month, silver) = (subject.month, subject.silver);
-    let mut leads = Vec::new();
+    let mut failures = Vec::new();
     let compare = |csu: &str, date: Day, what: &str, found: BTreeSet<String>, expected: BTreeSet<String>| {
         if found == expected {
             return None;
         }
         let first = found.symmetric_difference(&expected).next().cloned().unwrap_or_default();
-        let lead =
-            Lead::new(format!("another number of {what} than in bronze, or others; the first is {first}"));
-        Some(lead.csu(csu).date(date).found(found.len()).expected(expected.len()))
+        let failure =
+            Failure::new(format!("another number of {what} than in bronze, or others; the first is {first}"));
+        Some(failure.csu(csu).date(date).found(found.len()).expected(expected.len()))
     };
 
     let mut listed: BTreeMap<(&str, Day), BTreeSet<String>> = BTreeMap::new();
@@ -300,9 +301,9 @@ pub(super) fn conservation(subject: &Subject<'_>) -> Vec<Lead> {
             .into_iter()
             .flat_map(|snapshot| &snapshot.reserves)
             .map(|figures| format!("{} {} {}", figures.market_id, item(figures.token), figures.role));
-        leads.extend(compare(csu, *date, "reserves", found, expected.collect()));
+        failures.extend(compare(csu, *date, "reserves", found, expected.collect()));
     }
-    leads.extend(
+    failures.extend(
         listed
             .into_iter()
             .filter_map(|((csu, date), found)| compare(csu, date, "reserves", found, BTreeSet::new())),
@@ -317,7 +318,7 @@ pub(super) fn conservation(subject: &Subject<'_>) -> Vec<Lead> {
     for row in &silver.reject.rows {
         let entry = rows.entry((&row.csu, row.date)).or_default();
         if !entry.insert(format!("log {} of block {}", row.log_index, row.block_number)) {
-            leads.push(of_log(
+            failures.push(of_log(
                 &row.csu,
                 row.date,
                 row.block_number,
@@ -339,13 +340,13 @@ pub(super) fn conservation(subject: &Subject<'_>) -> Vec<Lead> {
                 expected.remove(&text(*block_number, *log_index));
             }
         }
-        leads.extend(compare(csu, *date, "logs", found, expected));
+        failures.extend(compare(csu, *date, "logs", found, expected));
     }
-    leads.extend(
+    failures.extend(
         rows.into_iter()
             .filter_map(|((csu, date), found)| compare(csu, date, "logs", found, BTreeSet::new())),
     );
-    leads
+    failures
 }
 
 /// The first facts of a token that this month's rows are held against, in order of day.
@@ -354,8 +355,8 @@ fn against_first<T: PartialEq + Clone + ToString>(
     column: &str,
     earlier: impl Fn(&(Option<i32>, Option<String>)) -> Option<T>,
     of: impl Fn(&ReserveDay) -> Option<T>,
-) -> Vec<Lead> {
-    let mut leads = Vec::new();
+) -> Vec<Failure> {
+    let mut failures = Vec::new();
     let mut first: HashMap<(String, &str), T> = HashMap::new();
     for row in in_order_of_day(&subject.silver.reserve_day.rows) {
         let (Some(found), Some(csu)) = (of(row), subject.registry.csu(&row.csu)) else { continue };
@@ -364,35 +365,35 @@ fn against_first<T: PartialEq + Clone + ToString>(
             .entry((csu.chain.clone(), row.token.as_str()))
             .or_insert_with(|| known.and_then(&earlier).unwrap_or_else(|| found.clone()));
         if found != *expected {
-            let lead =
+            let failure =
                 of_reserve(row, format!("another {column} than when it was first seen")).column(column);
-            leads.push(lead.found(found.to_string()).expected(expected.to_string()));
+            failures.push(failure.found(found.to_string()).expected(expected.to_string()));
         }
     }
-    leads
+    failures
 }
 
 /// S4, decimals.
-pub(super) fn decimals(subject: &Subject<'_>) -> Vec<Lead> {
+pub(super) fn decimals(subject: &Subject<'_>) -> Vec<Failure> {
     let not_read =
         |row: &&TokenRow| row.decimals.is_some() != (row.decimals_source.as_deref() == Some("onchain"));
     let tokens = whole(subject).into_iter().flat_map(|whole| &whole.token.rows);
-    let mut leads: Vec<Lead> = tokens
+    let mut failures: Vec<Failure> = tokens
         .filter(not_read)
         .map(|row| {
-            Lead::new(format!(
+            Failure::new(format!(
                 "token {} of {}: its decimals were not read on the chain",
                 row.token, row.chain
             ))
             .column("decimals_source")
         })
         .collect();
-    leads.extend(against_first(subject, "decimals", |seen| seen.0, |row| row.decimals));
-    leads
+    failures.extend(against_first(subject, "decimals", |seen| seen.0, |row| row.decimals));
+    failures
 }
 
 /// S4, amounts that nobody can read in whole tokens.
-pub(super) fn no_decimals(subject: &Subject<'_>) -> Vec<Lead> {
+pub(super) fn no_decimals(subject: &Subject<'_>) -> Vec<Failure> {
     let silver = subject.silver;
     let of_reserves = silver
         .reserve_day
@@ -405,8 +406,8 @@ pub(super) fn no_decimals(subject: &Subject<'_>) -> Vec<Lead> {
         sides.into_iter().filter(|(_, raw, whole)| raw.is_some() && whole.is_none()).map(
             |(column, raw, _)| {
                 let why = "the decimals of its token are not known";
-                let lead = of_log(&row.csu, row.date, row.block_number, row.log_index, why).column(column);
-                lead.found(raw.clone().unwrap_or_default())
+                let failure = of_log(&row.csu, row.date, row.block_number, row.log_index, why).column(column);
+                failure.found(raw.clone().unwrap_or_default())
             },
         )
     });
@@ -414,45 +415,45 @@ pub(super) fn no_decimals(subject: &Subject<'_>) -> Vec<Lead> {
 }
 
 /// S4, symbols.
-pub(super) fn symbols(subject: &Subject<'_>) -> Vec<Lead> {
+pub(super) fn symbols(subject: &Subject<'_>) -> Vec<Failure> {
     against_first(subject, "symbol", |seen| seen.1.clone(), |row| row.symbol.clone())
 }
 
-fn off_by_more_than(subject: &Subject<'_>, share: f64) -> Vec<Lead> {
-    let lead = |row: &ReserveDay| {
+fn off_by_more_than(subject: &Subject<'_>, share: f64) -> Vec<Failure> {
+    let failure = |row: &ReserveDay| {
         let (gap, supplied) = row.identity_gap.zip(row.supplied)?;
         let limit = (share * supplied).max(IDENTITY_DUST);
         (gap.abs() > limit).then(|| {
-            let lead = of_reserve(row, "the accounting identity does not hold").column("identity_gap");
-            lead.found(gap).expected(format!("at most {limit}"))
+            let failure = of_reserve(row, "the accounting identity does not hold").column("identity_gap");
+            failure.found(gap).expected(format!("at most {limit}"))
         })
     };
-    subject.silver.reserve_day.rows.iter().filter_map(lead).collect()
+    subject.silver.reserve_day.rows.iter().filter_map(failure).collect()
 }
 
 /// S5.
-pub(super) fn identity(subject: &Subject<'_>) -> Vec<Lead> {
+pub(super) fn identity(subject: &Subject<'_>) -> Vec<Failure> {
     off_by_more_than(subject, IDENTITY)
 }
 
 /// S5, beyond what any rounding explains.
-pub(super) fn identity_large(subject: &Subject<'_>) -> Vec<Lead> {
+pub(super) fn identity_large(subject: &Subject<'_>) -> Vec<Failure> {
     off_by_more_than(subject, IDENTITY_LARGE)
 }
 
 /// S6.
-pub(super) fn ranges(subject: &Subject<'_>) -> Vec<Lead> {
+pub(super) fn ranges(subject: &Subject<'_>) -> Vec<Failure> {
     let silver = subject.silver;
-    let mut leads = Vec::new();
+    let mut failures = Vec::new();
     for found in [&silver.reserve_day.ranges, &silver.liquidation.ranges, &silver.price.ranges] {
-        leads.extend_from_slice(found);
+        failures.extend_from_slice(found);
     }
     let is_amount =
         |raw: &Option<String>| raw.as_ref().is_none_or(|raw| U256::from_str_radix(raw, 10).is_ok());
     for row in &silver.reserve_day.rows {
         let mut must = |holds: bool, column: &str, found: String| {
             if !holds {
-                leads.push(of_reserve(row, "out of range").column(column).found(found));
+                failures.push(of_reserve(row, "out of range").column(column).found(found));
             }
         };
         for (column, raw) in [
@@ -487,16 +488,16 @@ pub(super) fn ranges(subject: &Subject<'_>) -> Vec<Lead> {
             [("debt_raw", &row.debt_raw), ("coll_raw", &row.coll_raw), ("bad_debt_raw", &row.bad_debt_raw)]
         {
             if !is_amount(raw) {
-                let lead = of_log(&row.csu, row.date, row.block_number, row.log_index, "out of range");
-                leads.push(lead.column(column).found(raw.clone().unwrap_or_default()));
+                let failure = of_log(&row.csu, row.date, row.block_number, row.log_index, "out of range");
+                failures.push(failure.column(column).found(raw.clone().unwrap_or_default()));
             }
         }
     }
-    leads
+    failures
 }
 
-fn of_price(row: &Price, why: &str) -> Lead {
-    Lead::new(format!(
+fn of_price(row: &Price, why: &str) -> Failure {
+    Failure::new(format!(
         "token {} of {} at block {} from {} {}: {why}",
         row.token, row.chain, row.block_number, row.source, row.feed
     ))
@@ -504,18 +505,18 @@ fn of_price(row: &Price, why: &str) -> Lead {
 }
 
 /// S7.
-pub(super) fn prices(subject: &Subject<'_>) -> Vec<Lead> {
-    let mut leads = Vec::new();
+pub(super) fn prices(subject: &Subject<'_>) -> Vec<Failure> {
+    let mut failures = Vec::new();
     for row in &subject.silver.price.rows {
         let is_ok = row.status == "ok";
         if is_ok != row.price_usd.is_some() {
-            leads.push(of_price(row, "status and price disagree").column("status").found(&row.status));
+            failures.push(of_price(row, "status and price disagree").column("status").found(&row.status));
         }
         if let Some(price) = row.price_usd.filter(|price| *price <= 0.0) {
-            leads.push(of_price(row, "it is not above zero").column("price_usd").found(price));
+            failures.push(of_price(row, "it is not above zero").column("price_usd").found(price));
         }
         if row.is_selected && !is_ok {
-            leads.push(of_price(row, "it is selected and is no price").column("is_selected"));
+            failures.push(of_price(row, "it is selected and is no price").column("is_selected"));
         }
         let heartbeat =
             row.feed.parse::<Address>().ok().and_then(|feed| subject.registry.feed(&row.chain, feed));
@@ -523,23 +524,23 @@ pub(super) fn prices(subject: &Subject<'_>) -> Vec<Lead> {
         if let (Some(feed), Some(age), true) = (heartbeat, row.age_s, is_ok) {
             let limit = HEARTBEATS * i64::from(feed.heartbeat_s);
             if age > limit {
-                leads.push(
+                failures.push(
                     of_price(row, "it is stale and not called so").column("age_s").found(age).expected(limit),
                 );
             }
         }
     }
-    leads
+    failures
 }
 
 /// S7, objects that disagree. The build believes neither and marks the answer.
-pub(super) fn conflicts(subject: &Subject<'_>) -> Vec<Lead> {
+pub(super) fn conflicts(subject: &Subject<'_>) -> Vec<Failure> {
     let of_two = subject.silver.price.rows.iter().filter(|row| row.status == NoPrice::Conflict.as_str());
     of_two.map(|row| of_price(row, "two objects of bronze give two answers").column("answer_raw")).collect()
 }
 
 /// S7, sources that disagree.
-pub(super) fn disagree(subject: &Subject<'_>) -> Vec<Lead> {
+pub(super) fn disagree(subject: &Subject<'_>) -> Vec<Failure> {
     type AtBlock<'a> = (i64, &'a str, i64);
     let mut of_block: BTreeMap<AtBlock<'_>, Vec<(&Price, f64)>> = BTreeMap::new();
     for row in &subject.silver.price.rows {
@@ -547,7 +548,7 @@ pub(super) fn disagree(subject: &Subject<'_>) -> Vec<Lead> {
             of_block.entry((row.chain_id, &row.token, row.block_number)).or_default().push((row, price));
         }
     }
-    let lead = |rows: Vec<(&Price, f64)>| {
+    let failure = |rows: Vec<(&Price, f64)>| {
         let lowest = rows.iter().min_by(|one, other| one.1.total_cmp(&other.1))?;
         let highest = rows.iter().max_by(|one, other| one.1.total_cmp(&other.1))?;
         let spread = highest.1 / lowest.1 - 1.0;
@@ -559,12 +560,12 @@ pub(super) fn disagree(subject: &Subject<'_>) -> Vec<Lead> {
                 .expected(other)
         })
     };
-    of_block.into_values().filter_map(lead).collect()
+    of_block.into_values().filter_map(failure).collect()
 }
 
 /// S8, jumps.
-pub(super) fn jumps(subject: &Subject<'_>) -> Vec<Lead> {
-    let mut leads = Vec::new();
+pub(super) fn jumps(subject: &Subject<'_>) -> Vec<Failure> {
+    let mut failures = Vec::new();
     let mut last: BTreeMap<(&str, &str), (Day, f64)> = BTreeMap::new();
     for ((csu, token), seen) in &subject.before.silver.prices {
         last.insert((csu, token), *seen);
@@ -574,24 +575,24 @@ pub(super) fn jumps(subject: &Subject<'_>) -> Vec<Lead> {
         let Some((day, earlier)) = last.insert((&row.csu, &row.token), (row.date, price)) else { continue };
         let change = (price / earlier).ln();
         if day.next() == row.date && change.abs() > JUMP {
-            let lead = of_reserve(row, format!("its price moved by {change:.3} in logarithm"));
-            leads.push(lead.column("price_usd").found(price).expected(format!("about {earlier}")));
+            let failure = of_reserve(row, format!("its price moved by {change:.3} in logarithm"));
+            failures.push(failure.column("price_usd").found(price).expected(format!("about {earlier}")));
         }
     }
-    leads
+    failures
 }
 
 /// S8, pegs.
-pub(super) fn pegs(subject: &Subject<'_>) -> Vec<Lead> {
-    let lead = |row: &ReserveDay| {
+pub(super) fn pegs(subject: &Subject<'_>) -> Vec<Failure> {
+    let failure = |row: &ReserveDay| {
         let price = row.price_usd.filter(|price| row.is_stablecoin && !(PEG.0..=PEG.1).contains(price))?;
         Some(of_reserve(row, "a stablecoin away from its peg").column("price_usd").found(price))
     };
-    subject.silver.reserve_day.rows.iter().filter_map(lead).collect()
+    subject.silver.reserve_day.rows.iter().filter_map(failure).collect()
 }
 
 /// S9, the bonus that prices imply. A liquidation of several legs is one.
-pub(super) fn bonus(subject: &Subject<'_>) -> Vec<Lead> {
+pub(super) fn bonus(subject: &Subject<'_>) -> Vec<Failure> {
     struct Sides<'a> {
         first: &'a Liquidation,
         debt: f64,
@@ -607,7 +608,7 @@ pub(super) fn bonus(subject: &Subject<'_>) -> Vec<Lead> {
         sides.debt += row.debt_usd.unwrap_or(0.0);
         sides.coll += row.coll_usd.unwrap_or(0.0);
     }
-    let lead = |sides: Sides<'_>| {
+    let failure = |sides: Sides<'_>| {
         // One of a side alone (a bad debt that was booked, an absorption) implies nothing.
         if !sides.is_known || sides.debt < SMALLEST || sides.coll <= 0.0 {
             return None;
@@ -620,7 +621,7 @@ pub(super) fn bonus(subject: &Subject<'_>) -> Vec<Lead> {
                 .expected(format!("{} to {}", BONUS.0, BONUS.1))
         })
     };
-    by_id.into_values().filter_map(lead).collect()
+    by_id.into_values().filter_map(failure).collect()
 }
 
 fn day_blocks<'a>(subject: &Subject<'a>) -> BTreeMap<(&'a str, Day), &'a DayBlock> {
@@ -629,9 +630,9 @@ fn day_blocks<'a>(subject: &Subject<'a>) -> BTreeMap<(&'a str, Day), &'a DayBloc
 }
 
 /// S9, the day of an event.
-pub(super) fn event_window(subject: &Subject<'_>) -> Vec<Lead> {
+pub(super) fn event_window(subject: &Subject<'_>) -> Vec<Failure> {
     let days = day_blocks(subject);
-    let mut leads = Vec::new();
+    let mut failures = Vec::new();
     let silver = subject.silver;
     let legs = silver
         .liquidation
@@ -650,19 +651,19 @@ pub(super) fn event_window(subject: &Subject<'_>) -> Vec<Lead> {
         let in_time = time.is_none_or(|time| row.day_start_utc <= time && time < row.day_end_utc);
         if !in_blocks || !in_time {
             let text = |block: Option<i64>| block.map_or("none".to_owned(), |block| block.to_string());
-            let lead = of_log(csu, date, block, index, "it lies outside its day").column("block_number");
-            leads.push(lead.found(block).expected(format!(
+            let failure = of_log(csu, date, block, index, "it lies outside its day").column("block_number");
+            failures.push(failure.found(block).expected(format!(
                 "{} to {}",
                 text(row.first_block),
                 text(row.last_block)
             )));
         }
     }
-    leads
+    failures
 }
 
 /// S10.
-pub(super) fn relations(subject: &Subject<'_>) -> Vec<Lead> {
+pub(super) fn relations(subject: &Subject<'_>) -> Vec<Failure> {
     let silver = subject.silver;
     let days = day_blocks(subject);
     let covered: BTreeMap<(&str, Day, Dataset), Status> = silver
@@ -671,12 +672,12 @@ pub(super) fn relations(subject: &Subject<'_>) -> Vec<Lead> {
         .iter()
         .map(|row| ((row.csu.as_str(), row.date, row.dataset), row.status))
         .collect();
-    let mut leads = Vec::new();
-    let mut must_be_there = |lead: Lead, dataset: Dataset, tokens: &[&String]| {
-        let (Some(csu), Some(date)) = (lead.csu.clone(), lead.date) else { return };
+    let mut failures = Vec::new();
+    let mut must_be_there = |failure: Failure, dataset: Dataset, tokens: &[&String]| {
+        let (Some(csu), Some(date)) = (failure.csu.clone(), failure.date) else { return };
         let mut lacks = |column: &str, what: &str, found: &str| {
-            let why = format!("{}: {what}", lead.why);
-            leads.push(Lead { why, ..lead.clone() }.column(column).found(found));
+            let why = format!("{}: {what}", failure.why);
+            failures.push(Failure { why, ..failure.clone() }.column(column).found(found));
         };
         if !subject.whole.csus.contains(&csu) {
             lacks("csu", "the table csu has no such CSU", &csu);
@@ -702,17 +703,17 @@ pub(super) fn relations(subject: &Subject<'_>) -> Vec<Lead> {
     }
     for row in &silver.liquidation.rows {
         let tokens: Vec<&String> = [&row.debt_token, &row.coll_token].into_iter().flatten().collect();
-        let lead = of_log(&row.csu, row.date, row.block_number, row.log_index, "a leg");
-        must_be_there(lead, Dataset::Liquidations, &tokens);
+        let failure = of_log(&row.csu, row.date, row.block_number, row.log_index, "a leg");
+        must_be_there(failure, Dataset::Liquidations, &tokens);
     }
     for row in &silver.reject.rows {
-        let lead = of_log(&row.csu, row.date, row.block_number, row.log_index, "a reject");
-        must_be_there(lead, Dataset::Liquidations, &[]);
+        let failure = of_log(&row.csu, row.date, row.block_number, row.log_index, "a reject");
+        must_be_there(failure, Dataset::Liquidations, &[]);
     }
     for row in &silver.price.rows {
         if !days.contains_key(&(row.chain.as_str(), row.date)) {
-            leads.push(of_price(row, "day_block has no such day").column("date").found(&row.chain));
+            failures.push(of_price(row, "day_block has no such day").column("date").found(&row.chain));
         }
     }
-    leads
+    failures
 }
