@@ -25,7 +25,7 @@ pub use prices::{Fill, FillPrice, PriceBook};
 pub use snapshot::TvlSnapshot;
 
 use crate::day::Day;
-use crate::digest::sha256_hex;
+use crate::digest::{Sha256Stream, sha256_hex};
 use alloy_primitives::{Address, B256, Bytes};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -139,23 +139,31 @@ pub trait Record: Serialize + DeserializeOwned {
         let unsealed = text.strip_suffix("\"}\n").ok_or(BronzeError::NoSeal)?;
         let at = unsealed.len().checked_sub(64).ok_or(BronzeError::NoSeal)?;
         let (body, sealed) = unsealed.split_at_checked(at).ok_or(BronzeError::NoSeal)?;
-        let body = format!("{}}}", body.strip_suffix(OPENING).ok_or(BronzeError::NoSeal)?);
-        let computed = sha256_hex(body.as_bytes());
+        let body = body.strip_suffix(OPENING).ok_or(BronzeError::NoSeal)?;
+        let mut digest = Sha256Stream::default();
+        digest.add(body.as_bytes());
+        digest.add(b"}");
+        let computed = digest.hex();
         if computed != sealed {
             return Err(BronzeError::BrokenSeal { computed, sealed: sealed.to_owned() });
         }
-        let SchemaOnly { schema } =
-            serde_json::from_str(&body).map_err(|error| malformed(error.to_string()))?;
-        if schema != Self::SCHEMA {
-            return Err(BronzeError::Schema { found: schema, expected: Self::SCHEMA });
+        // Schema and seal are fields of the text that the record passes over.
+        let parse = |error: serde_json::Error| malformed(error.to_string());
+        let begins_with_schema = text
+            .strip_prefix("{\"schema\":\"")
+            .and_then(|text| text.strip_prefix(Self::SCHEMA))
+            .is_some_and(|text| text.starts_with("\","));
+        if !begins_with_schema {
+            let SchemaOnly { schema } = serde_json::from_str(text).map_err(parse)?;
+            if schema != Self::SCHEMA {
+                return Err(BronzeError::Schema { found: schema, expected: Self::SCHEMA });
+            }
         }
-        let tagged: Tagged<Self> =
-            serde_json::from_str(&body).map_err(|error| malformed(error.to_string()))?;
-        Ok(tagged.record)
+        serde_json::from_str(text).map_err(parse)
     }
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct Tagged<R> {
     schema: String,
     #[serde(flatten)]

@@ -1,8 +1,10 @@
 //! Liquidation logs of a CSU's day, and what was read at their blocks.
 
-use super::{BronzeError, CsuOfDay, ReadsAtBlock, Record, check_calls, require};
+use super::{BronzeError, CsuOfDay, DayOfChain, ReadsAtBlock, Record, check_calls, require};
+use crate::day::Day;
 use crate::span::{BlockSpan, Coverage};
 use alloy_primitives::{Address, B256, Bytes};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 /// A log as `eth_getLogs` gives it, without provider-only fields.
@@ -72,6 +74,7 @@ impl LogFilter {
 /// `bronze/liquidations/<csu>/<date>.json`: the liquidation logs of exactly the day's blocks, and what is needed to
 /// price them: one group of view calls at each block that holds a log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Flat")]
 pub struct LiquidationLogs {
     /// Which CSU and day.
     #[serde(flatten)]
@@ -131,6 +134,39 @@ impl Record for LiquidationLogs {
         }
         let in_order = self.reads.windows(2).all(|pair| pair[0].block.number < pair[1].block.number);
         require(in_order, || "the reads are not in order of block".into())
+    }
+}
+
+/// The record as it stands in its object, every field on one level, as in [`super::TvlSnapshot`].
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Flat {
+    #[serde(rename = "schema")]
+    _schema: IgnoredAny,
+    #[serde(rename = "sha256")]
+    _sha256: IgnoredAny,
+    csu: String,
+    family: String,
+    entry: Address,
+    chain: String,
+    chain_id: u64,
+    date: Day,
+    zone: String,
+    day_start: i64,
+    day_end: i64,
+    blocks: Option<BlockSpan>,
+    filter: LogFilter,
+    scanned: Coverage,
+    logs: Vec<RawLog>,
+    reads: Vec<ReadsAtBlock>,
+}
+
+impl From<Flat> for LiquidationLogs {
+    fn from(flat: Flat) -> Self {
+        let Flat { csu, family, entry, chain, chain_id, date, zone, day_start, day_end, .. } = flat;
+        let day = DayOfChain { chain, chain_id, date, zone, day_start, day_end };
+        let Flat { blocks, filter, scanned, logs, reads, .. } = flat;
+        Self { of: CsuOfDay { csu, family, entry, day }, blocks, filter, scanned, logs, reads }
     }
 }
 
