@@ -11,6 +11,7 @@ pub mod amount;
 pub mod bronze;
 pub mod day;
 pub mod digest;
+pub mod failure;
 pub mod ledger;
 pub mod manifest;
 pub mod missing;

@@ -420,6 +420,10 @@ impl Registry {
         if chain.chain_id == 0 {
             return bad("the row has no chain id", "put the EIP-155 id in `chain_id`");
         }
+        // The largest number that every reader holds exactly; tables would have other chains' rows under one id beyond it.
+        if chain.chain_id >= 1 << 53 {
+            return bad("the chain id is beyond 2^53", "put the EIP-155 id in `chain_id`");
+        }
         if !(chain.block_seconds.is_finite() && chain.block_seconds > 0.0) {
             return bad("`block_seconds` is not a positive number", "give the chain's usual block time");
         }
@@ -683,6 +687,8 @@ source = "a test"
         }
         assert!(refusal(&CHAINS.replace("source = \"a test\"", "source = \"\""), CSUS).contains("no source"));
         assert!(refusal(&CHAINS.replace("chain_id = 1", "chain_id = 0"), CSUS).contains("no chain id"));
+        let large = CHAINS.replace("chain_id = 1", "chain_id = 9007199254740992");
+        assert!(refusal(&large, CSUS).contains("beyond 2^53"));
         assert!(
             refusal(&format!("{CHAINS}{CHAINS}"), CSUS).contains("chain id 1 is that of `ethereum` already")
         );

@@ -13,6 +13,7 @@ use arrow_array::{
     StringArray, TimestampMicrosecondArray,
 };
 use arrow_schema::{DataType, Field, Schema, TimeUnit};
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -201,6 +202,9 @@ pub trait Row: Sized {
     /// The key of the row, in a form that sorts as the table is sorted.
     fn key(&self) -> Vec<KeyPart>;
 
+    /// How the row's key compares with another's, as [`Row::key`] does, without making either.
+    fn key_cmp(&self, other: &Self) -> Ordering;
+
     /// Makes a column null. Nothing happens to one that is never null, or that the table does not have.
     fn clear(&mut self, column: &str);
 
@@ -276,6 +280,11 @@ pub trait Cell: Sized {
     /// The value as part of a key.
     fn key_part(&self) -> KeyPart;
 
+    /// How the value compares with another as part of a key.
+    fn key_cmp(&self, other: &Self) -> Ordering {
+        self.key_part().cmp(&other.key_part())
+    }
+
     /// Makes the value null, if its column can be.
     fn clear(&mut self) {}
 }
@@ -321,6 +330,10 @@ macro_rules! cell {
             fn key_part(&self) -> KeyPart {
                 let $value = self;
                 $key
+            }
+
+            fn key_cmp(&self, other: &Self) -> Ordering {
+                self.cmp(other)
             }
         }
     };
@@ -420,6 +433,10 @@ macro_rules! word_cells {
             fn key_part(&self) -> KeyPart {
                 KeyPart::Text(self.as_str().to_owned())
             }
+
+            fn key_cmp(&self, other: &Self) -> Ordering {
+                self.as_str().cmp(other.as_str())
+            }
         }
     )+ };
 }
@@ -479,6 +496,12 @@ macro_rules! table {
                 key
             }
 
+            fn key_cmp(&self, other: &Self) -> std::cmp::Ordering {
+                let parts = std::cmp::Ordering::Equal;
+                $(let parts = $crate::schema::table!(@cmp $key parts self other $column);)+
+                parts
+            }
+
             fn clear(&mut self, column: &str) {
                 match column {
                     $(stringify!($column) => $crate::schema::Cell::clear(&mut self.$column),)+
@@ -510,6 +533,10 @@ macro_rules! table {
     };
     (@key key) => { true };
     (@key col) => { false };
+    (@cmp key $parts:ident $one:ident $other:ident $column:ident) => {
+        $parts.then_with(|| $crate::schema::Cell::key_cmp(&$one.$column, &$other.$column))
+    };
+    (@cmp col $parts:ident $one:ident $other:ident $column:ident) => { $parts };
     (@null) => { "never" };
     (@null $when:literal) => { $when };
 }

@@ -58,6 +58,12 @@ pub enum StoreError {
         /// The writer's words.
         why: String,
     },
+    /// The program was told to stop while objects were being read.
+    #[error("reading the lake was stopped: {why}\nhint: run it again")]
+    Stopped {
+        /// Who stopped it, in the runtime's words.
+        why: String,
+    },
     /// The object store refused.
     #[error(
         "the lake at {location} refused to {action} {path}: {source}\nhint: is it there, and may you write to it?"

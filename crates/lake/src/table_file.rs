@@ -6,10 +6,10 @@
 use crate::schema::{BadCell, KeyPart, Row};
 use arrow_array::RecordBatch;
 use bytes::Bytes;
-use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
+use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{WriterProperties, WriterVersion};
@@ -46,11 +46,14 @@ pub enum TableError {
 /// [`TableError`]: a NaN, a repeated key, or a writer's refusal.
 pub fn parquet_bytes<R: Row>(mut rows: Vec<R>) -> Result<Vec<u8>, TableError> {
     let table = R::TABLE.name;
-    rows.sort_by_cached_key(Row::key);
-    if let Some(pair) = rows.windows(2).find(|pair| pair[0].key() == pair[1].key()) {
+    rows.sort_by(Row::key_cmp);
+    if let Some(pair) = rows.windows(2).find(|pair| pair[0].key_cmp(&pair[1]).is_eq()) {
         return Err(TableError::DuplicateKey { table, key: pair[0].key() });
     }
-    batch_bytes(table, &R::to_batch(&rows)?)
+    let batch = R::to_batch(&rows)?;
+    // The rows weigh more than batch and file together.
+    drop(rows);
+    batch_bytes(table, &batch)
 }
 
 /// A batch of a table, in the order of its rows, as the bytes of a Parquet file.
@@ -121,15 +124,48 @@ pub fn schema_version(bytes: &Bytes) -> Result<Option<String>, Unreadable> {
 /// All rows of a Parquet file, with whatever columns it has.
 ///
 /// # Errors
-/// [`Unreadable`].
+/// [`Unreadable`]: no Parquet file, or one whose rows are not as many as its footer counts.
 pub fn read_batch(bytes: Bytes) -> Result<RecordBatch, Unreadable> {
+    read(bytes, None)
+}
+
+/// All rows of a Parquet file, with those of the named columns that it has, in the file's order.
+///
+/// # Errors
+/// [`Unreadable`], as [`read_batch`].
+pub fn read_columns(bytes: Bytes, columns: &[&str]) -> Result<RecordBatch, Unreadable> {
+    read(bytes, Some(columns))
+}
+
+fn read(bytes: Bytes, columns: Option<&[&str]>) -> Result<RecordBatch, Unreadable> {
     let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(Unreadable::of)?;
-    let rows = builder.metadata().file_metadata().num_rows();
-    let schema = Arc::clone(builder.schema());
-    let reader =
-        builder.with_batch_size(usize::try_from(rows).unwrap_or(1).max(1)).build().map_err(Unreadable::of)?;
-    let batches = reader.collect::<Result<Vec<_>, _>>().map_err(Unreadable::of)?;
-    arrow_select::concat::concat_batches(&schema, &batches).map_err(Unreadable::of)
+    let rows = usize::try_from(builder.metadata().file_metadata().num_rows())
+        .map_err(|_| Unreadable("its footer counts a negative number of rows".to_owned()))?;
+    let (builder, schema) = match columns {
+        None => {
+            let schema = Arc::clone(builder.schema());
+            (builder, schema)
+        }
+        Some(columns) => {
+            let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
+            let mut at: Vec<usize> =
+                columns.iter().filter_map(|name| builder.schema().index_of(name).ok()).collect();
+            at.sort_unstable();
+            let schema = builder.schema().project(&at).map_err(Unreadable::of)?;
+            (builder.with_projection(mask), Arc::new(schema))
+        }
+    };
+    // The whole file as one batch.
+    let mut reader = builder.with_batch_size(rows.max(1)).build().map_err(Unreadable::of)?;
+    let batch = match reader.next() {
+        // The reader leaves the table's own metadata out.
+        Some(batch) => batch.and_then(|batch| batch.with_schema(schema)).map_err(Unreadable::of)?,
+        None => RecordBatch::new_empty(schema),
+    };
+    if batch.num_rows() != rows {
+        return Err(Unreadable(format!("it holds {} rows, its footer counts {rows}", batch.num_rows())));
+    }
+    Ok(batch)
 }
 
 /// Rows that come in pieces, as one Parquet file. The pieces must come in order of key.
@@ -180,8 +216,10 @@ fn properties() -> Result<WriterProperties, ParquetError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::day::Day;
     use crate::schema::silver::Coverage;
     use crate::status::{Dataset, Status};
+    use proptest::prelude::*;
 
     fn row(csu: &str) -> Coverage {
         Coverage {
@@ -205,6 +243,19 @@ mod tests {
     fn the_order_of_rows_does_not_change_the_bytes() {
         let one = parquet_bytes(vec![row("a"), row("b")]).unwrap();
         assert_eq!(one, parquet_bytes(vec![row("b"), row("a")]).unwrap());
+    }
+
+    proptest! {
+        #[test]
+        fn keys_compare_as_their_parts_do(rows in prop::collection::vec(("[ab]{1,2}", -1_i32..2, any::<bool>()), 2)) {
+            let row = |(csu, day, is_tvl): &(String, i32, bool)| Coverage {
+                date: Day::from_days_since_epoch(*day),
+                dataset: if *is_tvl { Dataset::Tvl } else { Dataset::Liquidations },
+                ..row(csu)
+            };
+            let (one, other) = (row(&rows[0]), row(&rows[1]));
+            prop_assert_eq!(one.key_cmp(&other), one.key().cmp(&other.key()));
+        }
     }
 
     #[test]
@@ -253,9 +304,12 @@ mod tests {
         }
         let bytes = writer.finish().unwrap();
         assert_eq!(bytes, parquet_bytes(vec![row("a"), row("b")]).unwrap());
-        let batch = read_batch(Bytes::from(bytes)).unwrap();
+        let bytes = Bytes::from(bytes);
+        let batch = read_batch(bytes.clone()).unwrap();
         assert_eq!(batch, Coverage::to_batch(&[row("a"), row("b")]).unwrap());
         assert_eq!(Coverage::from_batch(&batch).unwrap(), [row("a"), row("b")]);
+        let named = read_columns(bytes.clone(), &["date", "csu", "no such column"]).unwrap();
+        assert_eq!(named, batch.project(&[0, 1]).unwrap());
         let lacking = batch.project(&[0, 1]).unwrap();
         let error = Coverage::from_batch(&lacking).unwrap_err();
         assert_eq!(error.to_string(), "table coverage, column dataset: it is not there");

@@ -20,11 +20,10 @@ use crate::frame::{Frame, FrameError};
 use crate::seal::SealError;
 use crate::silver::{Silver, SilverError};
 use gold::Gold;
-use lake::day::Day;
+use lake::failure::{self, Failure};
 use lake::path::{GOLD, check_rows, checks_prefix, gold_file};
 use lake::run::Run;
 use lake::schema::Row;
-use lake::schema::checks::Finding;
 use lake::schema::gold::{PanelDaily, PanelDailyAsset};
 use lake::status::CheckLevel;
 use lake::store::{Lake, StoreError};
@@ -76,52 +75,31 @@ pub enum CheckError {
     Expect(#[from] ExpectError),
 }
 
-/// One row, or one fact of a whole table, that fails a check.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Failure {
-    /// CSU.
-    pub csu: Option<String>,
-    /// Day.
-    pub date: Option<Day>,
-    /// Column.
-    pub column: Option<String>,
-    /// What gold has.
-    pub found: Option<String>,
-    /// What it should have.
-    pub expected: Option<String>,
-    /// What is wrong.
-    pub why: String,
+/// How a failure is told of gold: a row by its place, numbers in the form of gold's CSV, a null as nothing.
+trait OfGold {
+    /// Of a row of gold.
+    fn of_row(self, gold: &Gold, row: usize) -> Self;
+    fn found_number(self, value: Option<f64>) -> Self;
+    fn expected_number(self, value: Option<f64>) -> Self;
+    fn found_text(self, found: Option<impl Into<String>>) -> Self;
+    fn expected_text(self, expected: Option<impl Into<String>>) -> Self;
 }
 
-impl Failure {
-    /// About a whole table.
-    fn new(why: impl Into<String>) -> Self {
-        Self { why: why.into(), ..Self::default() }
-    }
-
-    fn of(self, csu: &str, date: Day) -> Self {
-        Self { csu: Some(csu.to_owned()), date: Some(date), ..self }
-    }
-
-    /// About a row of gold.
+impl OfGold for Failure {
     fn of_row(self, gold: &Gold, row: usize) -> Self {
         Self { csu: gold.csus.get(row).cloned(), date: gold.days.get(row).copied(), ..self }
     }
 
-    fn column(self, name: &str) -> Self {
-        Self { column: Some(name.to_owned()), ..self }
+    fn found_number(self, value: Option<f64>) -> Self {
+        self.found_text(value.map(crate::export::float_text))
     }
 
-    fn found(self, value: Option<f64>) -> Self {
-        self.found_text(value.map(crate::export::float_text))
+    fn expected_number(self, value: Option<f64>) -> Self {
+        self.expected_text(value.map(crate::export::float_text))
     }
 
     fn found_text(self, found: Option<impl Into<String>>) -> Self {
         Self { found: found.map(Into::into), ..self }
-    }
-
-    fn expected(self, value: Option<f64>) -> Self {
-        self.expected_text(value.map(crate::export::float_text))
     }
 
     fn expected_text(self, expected: Option<impl Into<String>>) -> Self {
@@ -335,19 +313,7 @@ async fn write(
         lake.delete(&path).await?;
         return Ok(Outcome { check, level, what, failures: None, rows: None, first: Vec::new() });
     };
-    let finding = |(number, failure): (i32, &Failure)| Finding {
-        check: check.to_owned(),
-        number,
-        level,
-        csu: failure.csu.clone(),
-        date: failure.date,
-        column: failure.column.clone(),
-        found: failure.found.clone(),
-        expected: failure.expected.clone(),
-        why: failure.why.clone(),
-    };
-    let findings = (1..).zip(&failures).map(finding).collect();
-    lake.replace(&path, parquet_bytes::<Finding>(findings)?).await?;
-    let first = failures.iter().take(SHOWN).cloned().collect();
-    Ok(Outcome { check, level, what, failures: Some(failures.len()), rows: Some(path.to_string()), first })
+    let (count, first) = (failures.len(), failures.iter().take(SHOWN).cloned().collect());
+    lake.replace(&path, parquet_bytes(failure::rows(check, level, failures))?).await?;
+    Ok(Outcome { check, level, what, failures: Some(count), rows: Some(path.to_string()), first })
 }

@@ -3,6 +3,7 @@
 use crate::rows::{Rows, RowsError, text_at};
 use arrow_array::types::Date32Type;
 use lake::day::Day;
+use lake::failure::Failure;
 use lake::path::CHECKS;
 use lake::status::CheckLevel;
 use lake::store::{Lake, StoreError};
@@ -31,24 +32,7 @@ pub struct Check {
     /// Worst level among its rows.
     pub level: CheckLevel,
     /// Its failing rows, in order.
-    pub rows: Vec<Finding>,
-}
-
-/// One failing row, or one fact of a whole table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// CSU, where it is of one.
-    pub csu: Option<String>,
-    /// Day, where it is of one.
-    pub date: Option<Day>,
-    /// Column, where it is of one.
-    pub column: Option<String>,
-    /// What the table has.
-    pub found: Option<String>,
-    /// What it should have.
-    pub expected: Option<String>,
-    /// What is wrong, in words.
-    pub why: String,
+    pub rows: Vec<Failure>,
 }
 
 /// The checks of a lake that have rows, errors first, and how many files of findings there are. No file at all means
@@ -87,7 +71,7 @@ fn read(layer: &str, check: &str, rows: &Rows) -> Result<Check, FindingsError> {
     let is_warning = |row| text_at(level, row) == Some(CheckLevel::Warn.as_str());
     let all_warnings = (0..rows.height()).all(is_warning);
     let owned = |text: Option<&str>| text.map(str::to_owned);
-    let findings = (0..rows.height()).map(|row| Finding {
+    let failures = (0..rows.height()).map(|row| Failure {
         csu: owned(text_at(csu, row)),
         date: crate::rows::at(date, row).map(Day::from_days_since_epoch),
         column: owned(text_at(column, row)),
@@ -99,6 +83,6 @@ fn read(layer: &str, check: &str, rows: &Rows) -> Result<Check, FindingsError> {
         layer: layer.to_owned(),
         check: check.to_owned(),
         level: if all_warnings { CheckLevel::Warn } else { CheckLevel::Error },
-        rows: findings.collect(),
+        rows: failures.collect(),
     })
 }

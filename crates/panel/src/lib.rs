@@ -13,6 +13,7 @@ pub mod findings;
 mod flows;
 pub mod frame;
 mod known;
+mod numbers;
 mod ordered;
 pub mod release;
 pub mod report;

@@ -7,6 +7,7 @@
 //! The file is a function of the lake: the same gold, silver, checks and run report give the same bytes.
 
 use crate::findings::{Check, FindingsError, findings};
+use crate::numbers;
 use crate::rows::{Rows, RowsError};
 use askama::Template;
 use base64::Engine as _;
@@ -22,7 +23,6 @@ mod checks;
 mod coverage;
 mod csus;
 mod facts;
-mod numbers;
 
 use bill::Bill;
 use charts::Part;

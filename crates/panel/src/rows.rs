@@ -12,11 +12,8 @@ use lake::path::gold_file;
 use lake::schema::Row;
 use lake::schema::gold::PanelDaily;
 use lake::store::{Lake, StoreError};
+use lake::table_file::{Unreadable, read_batch, read_columns};
 use object_store::path::Path;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::errors::ParquetError;
-use std::sync::Arc;
 
 use crate::build::PARQUET;
 
@@ -77,7 +74,7 @@ impl Rows {
     pub async fn of_lake(lake: &Lake, path: &Path, columns: &[&str]) -> Result<Option<Self>, RowsError> {
         let Some(bytes) = lake.get(path).await? else { return Ok(None) };
         let name = format!("{}/{path}", lake.location().trim_end_matches('/'));
-        Self::read(&name, bytes, Some(columns)).map(Some)
+        Self::of(&name, read_columns(bytes.clone(), columns), bytes).map(Some)
     }
 
     /// Any Parquet file, whatever its columns.
@@ -85,43 +82,15 @@ impl Rows {
     /// # Errors
     /// [`RowsError::Damaged`].
     pub fn parse(name: &str, bytes: Bytes) -> Result<Self, RowsError> {
-        Self::read(name, bytes, None)
+        Self::of(name, read_batch(bytes.clone()), bytes)
     }
 
-    fn read(name: &str, bytes: Bytes, columns: Option<&[&str]>) -> Result<Self, RowsError> {
-        let damaged = |why: String| RowsError::Damaged { file: name.to_owned(), why };
-        let builder = ParquetRecordBatchReaderBuilder::try_new(bytes.clone())
-            .map_err(|error| damaged(words(&error)))?;
-        let rows = usize::try_from(builder.metadata().file_metadata().num_rows())
-            .map_err(|_| damaged("its footer counts a negative number of rows".to_owned()))?;
-        let (builder, schema) = match columns {
-            None => {
-                let schema = Arc::clone(builder.schema());
-                (builder, schema)
-            }
-            Some(columns) => {
-                let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
-                let mut at: Vec<usize> =
-                    columns.iter().filter_map(|name| builder.schema().index_of(name).ok()).collect();
-                at.sort_unstable();
-                let schema = builder.schema().project(&at).map_err(|error| damaged(error.to_string()))?;
-                (builder.with_projection(mask), Arc::new(schema))
-            }
-        };
-        // The whole file as one batch.
-        let mut reader =
-            builder.with_batch_size(rows.max(1)).build().map_err(|error| damaged(words(&error)))?;
-        let batch = match reader.next() {
-            // The reader leaves the table's own metadata out.
-            Some(batch) => batch
-                .and_then(|batch| batch.with_schema(schema))
-                .map_err(|error| damaged(error.to_string()))?,
-            None => RecordBatch::new_empty(schema),
-        };
-        if batch.num_rows() != rows {
-            return Err(damaged(format!("it holds {} rows, its footer counts {rows}", batch.num_rows())));
+    fn of(name: &str, batch: Result<RecordBatch, Unreadable>, bytes: Bytes) -> Result<Self, RowsError> {
+        let name = name.to_owned();
+        match batch {
+            Ok(batch) => Ok(Self { name, batch, bytes }),
+            Err(error) => Err(RowsError::Damaged { file: name, why: error.to_string() }),
         }
-        Ok(Self { name: name.to_owned(), batch, bytes })
     }
 
     /// Whether every column of the panel is there in its type.
@@ -209,12 +178,6 @@ impl Rows {
             .map_err(|error| self.damaged(error.to_string()))?;
         Ok(Self { batch, ..self.clone() })
     }
-}
-
-/// The reader's words without the name of its error type.
-fn words(error: &ParquetError) -> String {
-    let words = error.to_string();
-    words.strip_prefix("Parquet error: ").map(str::to_owned).unwrap_or(words)
 }
 
 /// A number, or `None` for a null.

@@ -1,6 +1,7 @@
 //! `panel show`: the panel as a table for people.
 
 use crate::build::{CSV, PARQUET};
+use crate::numbers::separated;
 use crate::silver::{DecodeError, decode};
 use crate::sums::Cells;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
@@ -263,7 +264,7 @@ fn alignment(column: usize) -> CellAlignment {
 }
 
 fn texts(row: &Shown) -> [String; 14] {
-    let usd = |value: Option<f64>| value.map_or_else(dash, |value| thousands(value, 2));
+    let usd = |value: Option<f64>| value.map_or_else(dash, |value| separated(value, 2));
     let fraction = |value: Option<f64>| value.map_or_else(dash, |value| format!("{value:.4}"));
     // Totals of a collected snapshot are missing only for want of prices.
     let is_unpriced = row.status == Status::Collected && row.usd_status != UsdStatus::Complete;
@@ -289,21 +290,6 @@ fn texts(row: &Shown) -> [String; 14] {
 
 pub(crate) fn dash() -> String {
     "-".to_owned()
-}
-
-/// A number with separators between thousands.
-pub(crate) fn thousands(value: f64, decimals: usize) -> String {
-    let text = format!("{:.decimals$}", value.abs());
-    let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
-    let mut grouped = String::new();
-    for (at, digit) in whole.chars().enumerate() {
-        if at > 0 && (whole.len() - at).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    let is_zero = !text.bytes().any(|b| (b'1'..=b'9').contains(&b));
-    format!("{}{grouped}{rest}", if value < 0.0 && !is_zero { "-" } else { "" })
 }
 
 /// Where the files are: paths below the lake's location.

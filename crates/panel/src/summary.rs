@@ -1,7 +1,8 @@
 //! `panel summary`: how much of the panel was measured, and its headline figures.
 
 use crate::build::PARQUET;
-use crate::show::{ShowError, columns, dash, thousands};
+use crate::numbers::separated;
+use crate::show::{ShowError, columns, dash};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 use lake::day::Day;
@@ -199,7 +200,7 @@ pub fn text(summary: &Summary) -> String {
         "scanned days",
         "liq_debt_usd",
     ]);
-    let usd = |value: Option<f64>| value.map_or_else(dash, |value| thousands(value, 0));
+    let usd = |value: Option<f64>| value.map_or_else(dash, |value| separated(value, 0));
     let line = |name: &str, last: Option<f64>, of: &Figures| {
         [
             name.to_owned(),

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Silver of a synthetic lake by `transform`, and beside it DuckDB and Polars on the part that needs no decoding.
+"""Silver of a synthetic lake by `transform`, and the part of it that needs no decoding by ourselves, DuckDB and Polars.
 
-The others read the same JSON of bronze/tvl, type it, join each reserve's answers with its price, and write Parquet. They check no
-seal, decode no ABI, choose no price and make no other table; `transform` does all of that and reads all of bronze. So a ratio of 1
-means: the whole of silver in the time of the part.
+The part: read the JSON of bronze/tvl, type it, join each reserve's answers with its price, write Parquet. We do it with the reader
+of `transform`, which checks every seal (examples/decode_free_part.rs). `transform` itself reads all of bronze, decodes the ABI,
+chooses prices and makes every table of silver.
 
-Each runs as a process of its own, one after the other, on a lake that was read before. Peak memory is what the kernel says of the
-process. Needs duckdb and polars (make bench-transform puts them into target/venv).
+Each runs as a process of its own, one after the other, on a lake that was read before. Seconds of the wall and of the processors,
+and peak memory, are what the kernel says of the process. Needs duckdb and polars (make bench-transform puts them into target/venv).
 """
 
 import argparse, glob, json, os, resource, shutil, subprocess, sys, time
@@ -58,7 +58,7 @@ print(out.height)
 
 
 def timed(command):
-    """Wall seconds, peak MB and stdout of a process."""
+    """Wall seconds, processor seconds, peak MB and stdout of a process."""
     began = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     out = process.stdout.read()
@@ -66,7 +66,7 @@ def timed(command):
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         sys.exit(f"{command[0]} ended with {process.returncode}")
-    return time.monotonic() - began, usage.ru_maxrss / 1024, out
+    return time.monotonic() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, out
 
 
 def size(pattern):
@@ -90,19 +90,34 @@ def main():
     for layer in ("silver", "state", "checks"):
         shutil.rmtree(f"{house}/lake/{layer}", ignore_errors=True)
     run = [f"{options.programs}/transform", "run", "--run", f"{house}/run.toml", "--json"]
+    parquet = f"{options.scratch}/beside.parquet"
+    for path in glob.glob(f"{house}/lake/bronze/**", recursive=True):
+        if os.path.isfile(path):
+            with open(path, "rb") as file:
+                file.read()
     lines = []
-    seconds, memory, out = timed(run)
-    rows = sum(json.loads(out)["rows"].values())
-    lines.append(("transform, all of silver", seconds, memory, rows, bronze))
-    again, memory_again, _ = timed(run)
-    lines.append(("transform, nothing changed", again, memory_again, rows, bronze))
-    for name, program in (("duckdb, the part", DUCKDB), ("polars, the part", POLARS)):
-        took, memory, out = timed([sys.executable, "-c", program, house, f"{options.scratch}/beside.parquet"])
-        lines.append((name, took, memory, int(out), tvl))
+    *figures, out = timed(run)
+    lines.append(("transform, all of silver", figures, sum(json.loads(out)["rows"].values()), bronze))
+    *figures, out = timed(run)
+    lines.append(("transform, nothing changed", figures, sum(json.loads(out)["rows"].values()), bronze))
+    shutil.rmtree(f"{options.scratch}/part", ignore_errors=True)
+    part = [f"{options.programs}/examples/decode_free_part", f"{house}/lake", f"{options.scratch}/part"]
+    others = [("duckdb, the part", DUCKDB), ("polars, the part", POLARS)]
+    commands = [("transform, the part", part)]
+    commands += [(name, [sys.executable, "-c", program, house, parquet]) for name, program in others]
+    rows_of_part = set()
+    for name, command in commands:
+        *figures, out = timed(command)
+        rows_of_part.add(int(out))
+        lines.append((name, figures, int(out), tvl))
+    if len(rows_of_part) != 1:
+        sys.exit(f"the three do not agree on the rows of the part: {sorted(rows_of_part)}")
+    silver, ours = lines[0][1], lines[2][1]
     print(f"{options.csus} CSUs x {options.days} days: {bronze / 1e6:.1f} MB of bronze, {tvl / 1e6:.1f} MB of it in bronze/tvl")
-    print(f"{'':28} {'seconds':>9} {'rows/s':>10} {'MB/s':>8} {'peak MB':>9} {'times ours':>11}")
-    for name, took, memory, rows, read in lines:
-        print(f"{name:28} {took:9.2f} {rows / took:10.0f} {read / 1e6 / took:8.1f} {memory:9.0f} {took / seconds:11.2f}")
+    print(f"{'':28} {'seconds':>8} {'cpu s':>8} {'rows/s':>9} {'MB/s':>7} {'peak MB':>8} {'/ silver':>9} {'/ part':>7}")
+    for name, (took, cpu, memory), rows, read in lines:
+        print(f"{name:28} {took:8.2f} {cpu:8.2f} {rows / took:9.0f} {read / 1e6 / took:7.1f} {memory:8.0f} "
+              f"{took / silver[0]:9.2f} {took / ours[0]:7.2f}")
 
 
 main()

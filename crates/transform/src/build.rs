@@ -3,23 +3,23 @@
 //! Silver's partitions are months. A month that the run touches is built again from every bronze object that the lake
 //! has of it for the registry's CSUs, whatever run collected them, so that two runs over one lake do not take each
 //! other's rows away. A month that nothing changed for is left as it is ([`crate::stale`]). Months are taken in order; in
-//! each, objects are decoded in parallel and rows made in order. Nothing is written before everything is built, and the
-//! manifest is written last.
+//! each, objects are decoded in parallel and rows made in order, while the objects of the next are decoded. So memory is
+//! bounded by two months. Nothing is written before everything is built: files wait in [`Held`], and the manifest is written
+//! last.
 
-use crate::coverage::{Sources, Task};
+use crate::coverage::Task;
+use crate::held::Held;
 use crate::liquidations::LogsLost;
-use crate::prices::PriceBook;
-use crate::read::{Expected, Flaw, Listed, Month, NameAndDay, Object};
+use crate::read::{Expected, Flaw, Listed, Month};
 use crate::stale::{self, Files, Mark, Notes};
-use crate::tokens::{self, Sighting, TokenBook};
-use crate::{dimensions, liquidations, missing, read, reserves};
+use crate::tables::{Decoded, Made, bad_objects, objects_of, pairs};
+use crate::tokens::{self, TokenBook};
+use crate::{dimensions, read};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use lake::day::Day;
 use lake::digest::sha256_hex;
-use lake::ledger::LedgerEntry;
 use lake::manifest::Manifest;
-use lake::missing::MissingPrices;
 use lake::path::{
     BronzeKey, SILVER, missing_prices, silver_manifest, silver_month, silver_month_notes, silver_whole,
 };
@@ -32,6 +32,8 @@ use lake::table_file::{TableError, parquet_bytes, read_batch};
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tokio::task::JoinHandle;
 
 /// Name and version of the layer in its manifest.
 const LAYER: &str = "silver/1";
@@ -97,6 +99,20 @@ pub enum BuildError {
         /// The reader's words.
         why: String,
     },
+    /// What was built could not be kept until it is written.
+    #[error(
+        "cannot keep what was built in a temporary file: {source}\nhint: set TMPDIR to a directory with some gigabytes of room; nothing was written"
+    )]
+    Held {
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// The thread that makes a month's tables was stopped from outside.
+    #[error("the thread that makes the tables was stopped: {source}\nhint: run it again")]
+    Stopped {
+        /// The runtime's error.
+        source: tokio::task::JoinError,
+    },
     /// The manifest could not be written as JSON.
     #[error("cannot write the manifest: {source}")]
     Manifest {
@@ -134,6 +150,13 @@ impl Summary {
     pub fn is_complete(&self) -> bool {
         self.missing.is_empty() && self.bad_objects.is_empty() && self.contradictions.is_empty()
     }
+
+    fn add(&mut self, gaps: Gaps) {
+        for (status, tasks) in gaps.statuses {
+            *self.statuses.entry(status).or_default() += tasks;
+        }
+        self.missing.extend(gaps.missing);
+    }
 }
 
 /// A task of the run that is not done.
@@ -151,6 +174,36 @@ pub struct Gap {
     pub reason: Option<Reason>,
     /// Why, in words.
     pub message: Option<String>,
+}
+
+/// What became of the tasks of a month that the run promises.
+#[derive(Debug, Default)]
+pub(crate) struct Gaps {
+    statuses: BTreeMap<&'static str, usize>,
+    missing: Vec<Gap>,
+}
+
+impl Gaps {
+    pub(crate) fn of(frame: &BTreeSet<Task>, coverage: &[Coverage]) -> Self {
+        let mut gaps = Self::default();
+        for row in coverage {
+            if !frame.contains(&((row.csu.clone(), row.date), row.dataset)) {
+                continue;
+            }
+            *gaps.statuses.entry(row.status.as_str()).or_default() += 1;
+            if row.status.is_worth_a_retry() {
+                gaps.missing.push(Gap {
+                    csu: row.csu.clone(),
+                    date: row.date,
+                    dataset: row.dataset,
+                    status: row.status,
+                    reason: row.reason,
+                    message: row.message.clone(),
+                });
+            }
+        }
+        gaps
+    }
 }
 
 /// An object that nothing was taken from.
@@ -190,13 +243,14 @@ pub async fn run(run: &Run, lake: &Lake, how: How, month_done: impl Fn(&str)) ->
     }
 
     let mut build = Build {
-        run,
+        run: Arc::new(run.clone()),
         lake,
-        pool,
+        pool: Arc::new(pool),
         before: manifest_before(lake).await?,
         tokens: TokenBook::default(),
+        making: None,
         summary: Summary::default(),
-        files: BTreeMap::new(),
+        files: Held::default(),
         lists: Vec::new(),
         notes: Vec::new(),
         marks: BTreeMap::new(),
@@ -207,12 +261,12 @@ pub async fn run(run: &Run, lake: &Lake, how: How, month_done: impl Fn(&str)) ->
     // Every month counts, since a token's first day may be in any; only those that the run touches are built.
     for (name, listed) in &listed {
         if touched.contains(name) {
-            build.touch(name, listed, how.all).await?;
-            month_done(name);
+            build.touch(name, listed, how.all, &month_done).await?;
         } else {
             build.pass_by(name, listed, how.all).await?;
         }
     }
+    build.settle(&month_done).await?;
     let conflicts = build.tokens.conflicts();
     build.summary.contradictions.extend(conflicts);
     build.summary.bad_objects.sort();
@@ -234,14 +288,16 @@ fn of_one_zone(month: &Month) -> Result<(), BuildError> {
 }
 
 struct Build<'a> {
-    run: &'a Run,
+    run: Arc<Run>,
     lake: &'a Lake,
-    pool: rayon::ThreadPool,
+    pool: Arc<rayon::ThreadPool>,
     /// The manifest as it was when the run began.
     before: Manifest,
     tokens: TokenBook,
+    /// The month whose tables are being made while the next is read. Two months at most are held.
+    making: Option<JoinHandle<Result<Made, BuildError>>>,
     summary: Summary,
-    files: BTreeMap<Path, Bytes>,
+    files: Held,
     lists: Vec<(Path, Bytes)>,
     notes: Vec<(String, Notes)>,
     marks: BTreeMap<String, Mark>,
@@ -252,8 +308,8 @@ impl Build<'_> {
     /// A month that the run does not touch: only its tokens count, and what is wrong with its objects.
     async fn pass_by(&mut self, name: &str, listed: &Listed, all: bool) -> Result<(), BuildError> {
         if let Some(notes) = Notes::of_month(self.lake, name).await?.filter(|_| !all) {
-            let objects = read::digests(self.lake, listed, false).await?;
-            if notes.tokens_hold(&stale::of_objects(self.run, pairs(&objects))) {
+            let objects = read::digests(self.lake, listed, false, &self.pool).await?;
+            if notes.tokens_hold(&stale::of_objects(&self.run, pairs(&objects))) {
                 let is_data = |bad: &BadObject| {
                     let key = BronzeKey::parse(&Path::from(bad.path.as_str()));
                     !matches!(key, Some(BronzeKey::Audit { .. } | BronzeKey::Fill { .. }))
@@ -290,7 +346,13 @@ impl Build<'_> {
     }
 
     /// A month of the run: left as it is when nothing changed for it, built otherwise.
-    async fn touch(&mut self, name: &str, listed: &Listed, all: bool) -> Result<(), BuildError> {
+    async fn touch(
+        &mut self,
+        name: &str,
+        listed: &Listed,
+        all: bool,
+        month_done: &impl Fn(&str),
+    ) -> Result<(), BuildError> {
         let without_object =
             listed.ledger.iter().filter(|task| !listed.objects.contains(*task)).cloned().collect();
         // No input of the manifest: an entry says when it was tried. What is taken from it stands in `coverage`.
@@ -298,9 +360,11 @@ impl Build<'_> {
         let notes = Notes::of_month(self.lake, name).await?;
 
         let mut reasons = vec!["all was asked for".to_owned()];
-        if !all {
-            let objects = read::digests(self.lake, listed, true).await?;
-            let mut now = stale::of_objects(self.run, pairs(&objects));
+        if let Some(why) = stale::unknown(name, &self.before, notes.as_ref()).filter(|_| !all) {
+            reasons = vec![why.to_owned()];
+        } else if !all {
+            let objects = read::digests(self.lake, listed, true, &self.pool).await?;
+            let mut now = stale::of_objects(&self.run, pairs(&objects));
             // Tokens of a month whose bronze changed are not known yet; it is stale whatever they are.
             let tokens = notes.as_ref().filter(|notes| notes.tokens_hold(&now)).map(|notes| &notes.tokens);
             let mut with_month = self.tokens.clone();
@@ -311,19 +375,63 @@ impl Build<'_> {
             reasons = stale::reasons(name, &self.before, notes.as_ref(), &now, &objects, &there);
             if let (true, Some(notes)) = (reasons.is_empty(), notes) {
                 tracing::info!(month = %name, "nothing changed");
+                self.settle(month_done).await?;
                 self.tokens = with_month;
-                return self.keep(name, notes, objects, &there).await;
+                self.keep(name, notes, objects, &there).await?;
+                month_done(name);
+                return Ok(());
             }
         }
 
-        let expected = Expected { registry: &self.run.registry, zone: &self.run.zone };
+        let run = Arc::clone(&self.run);
+        let expected = Expected { registry: &run.registry, zone: &run.zone };
         let mut month = self.decode(name, listed).await?;
         month.audits = read::audits(self.lake, expected, listed, &month.blocks).await?;
         month.fills = read::fills(self.lake, expected, listed).await?;
-        let sightings = tokens::of_month(&self.run.registry, &month);
+        let sightings = tokens::of_month(&run.registry, &month);
         self.tokens.see(&sightings);
         self.summary.built.insert(name.to_owned(), reasons);
-        self.build(name, listed, &month, ledger, sightings)
+        let decoded = Decoded {
+            name: name.to_owned(),
+            month,
+            ledger,
+            tasks: self.tasks(name, listed),
+            frame: self.frame(name),
+            sightings,
+            tokens: self.tokens.clone(),
+        };
+        self.settle(month_done).await?;
+        let pool = Arc::clone(&self.pool);
+        self.making = Some(tokio::task::spawn_blocking(move || pool.install(|| decoded.made(&run))));
+        Ok(())
+    }
+
+    /// Waits for the month that is being made, and takes it in.
+    async fn settle(&mut self, month_done: &impl Fn(&str)) -> Result<(), BuildError> {
+        let Some(making) = self.making.take() else { return Ok(()) };
+        let made = match making.await.map_err(tokio::task::JoinError::try_into_panic) {
+            Ok(made) => made?,
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            Err(Err(source)) => return Err(BuildError::Stopped { source }),
+        };
+        let Made { name, files, list, notes, gaps, objects } = made;
+        tracing::info!(month = %name, "made");
+        self.summary.add(gaps);
+        self.summary.contradictions.extend_from_slice(&notes.contradictions);
+        self.summary.bad_objects.extend_from_slice(&notes.bad_objects);
+        self.summary.missing_prices += notes.missing_prices;
+        for (table, rows) in &notes.rows {
+            *self.summary.rows.entry(table.clone()).or_default() += rows;
+        }
+        for (path, bytes) in files {
+            self.hold(path, bytes)?;
+        }
+        self.inputs.extend(objects);
+        self.lists.push((missing_prices(&name), list));
+        self.marks.insert(name.clone(), notes.mark.clone());
+        month_done(&name);
+        self.notes.push((name, notes));
+        Ok(())
     }
 
     /// Tells of a month that is left as it is what a build would tell.
@@ -340,7 +448,7 @@ impl Build<'_> {
             .map_err(|error| error.to_string())
             .and_then(|batch| Coverage::from_batch(&batch).map_err(|error| error.to_string()))
             .map_err(|why| BuildError::Unreadable { path: path.to_string(), why })?;
-        self.note_gaps(&self.frame(name), &coverage);
+        self.summary.add(Gaps::of(&self.frame(name), &coverage));
         for (table, rows) in &notes.rows {
             *self.summary.rows.entry(table.clone()).or_default() += rows;
         }
@@ -367,7 +475,7 @@ impl Build<'_> {
 
     /// What the run promises of a month: every CSU, day and dataset.
     fn frame(&self, name: &str) -> BTreeSet<Task> {
-        let run = self.run;
+        let run = &self.run;
         let days = run.days.days().filter(|day| day.month() == name);
         days.flat_map(|day| {
             run.csus
@@ -377,102 +485,23 @@ impl Build<'_> {
         .collect()
     }
 
-    fn build(
-        &mut self,
-        name: &str,
-        listed: &Listed,
-        month: &Month,
-        mut ledger: BTreeMap<Task, Object<LedgerEntry>>,
-        sightings: Vec<Sighting>,
-    ) -> Result<(), BuildError> {
-        let run = self.run;
-        let tasks = self.tasks(name, listed);
-        let objects = objects_of(month);
-        let mut mark = stale::of_objects(run, pairs(&objects));
-        stale::add_words(&mut mark, &ledger, &tasks, &self.tokens.changed_in(&sightings));
-
-        let sources = Sources { registry: &run.registry, zone: &run.zone, month };
-        ledger.retain(|task, _| sources.asks_ledger(task));
-        let coverage = sources.rows(&tasks, &ledger);
-        self.note_gaps(&self.frame(name), &coverage);
-
-        let chain_of = |name: &str| run.registry.csu(name).map(|csu| csu.chain.clone());
-        let mut chain_days: BTreeSet<NameAndDay> = month.blocks.keys().cloned().collect();
-        chain_days.extend(tasks.iter().filter_map(|((csu, day), _)| Some((chain_of(csu)?, *day))));
-
-        let mut prices = PriceBook::of_month(&run.registry, month);
-        let reserves = reserves::rows(&run.registry, month, &self.tokens, &mut prices);
-        let (legs, rejects) = liquidations::rows(&run.registry, month, &mut prices)?;
-        let missing = missing::of_month(name, &run.registry, month, &prices, &reserves, &legs);
-        let list = json(&missing)?;
-        stale::add_missing_prices(&mut mark, &list);
-
-        let mut notes = Notes {
-            mark: mark.clone(),
-            tokens: sightings,
-            bad_objects: bad_objects(month),
-            contradictions: prices.conflicts().to_vec(),
-            missing_prices: missing.missing.len(),
-            rows: BTreeMap::new(),
-        };
-        self.summary.contradictions.extend_from_slice(&notes.contradictions);
-        self.summary.bad_objects.extend_from_slice(&notes.bad_objects);
-        self.summary.missing_prices += notes.missing_prices;
-        self.inputs.extend(objects);
-        self.lists.push((missing_prices(name), list.into()));
-
-        let day_blocks = dimensions::day_blocks(&run.registry, &run.zone, &chain_days, month);
-        self.partition(name, day_blocks, &mut notes)?;
-        self.partition(name, reserves, &mut notes)?;
-        self.partition(name, legs, &mut notes)?;
-        self.partition(name, rejects, &mut notes)?;
-        self.partition(name, prices.rows(), &mut notes)?;
-        self.partition(name, coverage, &mut notes)?;
-        self.marks.insert(name.to_owned(), mark);
-        self.notes.push((name.to_owned(), notes));
-        Ok(())
-    }
-
-    fn note_gaps(&mut self, frame: &BTreeSet<Task>, coverage: &[Coverage]) {
-        for row in coverage {
-            if !frame.contains(&((row.csu.clone(), row.date), row.dataset)) {
-                continue;
-            }
-            *self.summary.statuses.entry(row.status.as_str()).or_default() += 1;
-            if row.status.is_worth_a_retry() {
-                self.summary.missing.push(Gap {
-                    csu: row.csu.clone(),
-                    date: row.date,
-                    dataset: row.dataset,
-                    status: row.status,
-                    reason: row.reason,
-                    message: row.message.clone(),
-                });
-            }
-        }
-    }
-
-    fn partition<R: Row>(&mut self, month: &str, rows: Vec<R>, notes: &mut Notes) -> Result<(), BuildError> {
-        notes.rows.insert(R::TABLE.name.to_owned(), rows.len());
-        self.file(silver_month(R::TABLE.name, month), rows)
-    }
-
     fn whole<R: Row>(&mut self, rows: Vec<R>) -> Result<(), BuildError> {
-        self.file(silver_whole(R::TABLE.name), rows)
+        *self.summary.rows.entry(R::TABLE.name.to_owned()).or_default() += rows.len();
+        self.hold(silver_whole(R::TABLE.name), parquet_bytes(rows)?.into())
     }
 
-    fn file<R: Row>(&mut self, path: Path, rows: Vec<R>) -> Result<(), BuildError> {
-        *self.summary.rows.entry(R::TABLE.name.to_owned()).or_default() += rows.len();
-        self.files.insert(path, parquet_bytes(rows)?.into());
-        Ok(())
+    fn hold(&mut self, path: Path, bytes: Bytes) -> Result<(), BuildError> {
+        self.files.add(path, bytes).map_err(|source| BuildError::Held { source })
     }
 
     async fn write(self, touched: &BTreeSet<String>) -> Result<Summary, BuildError> {
         let lake = self.lake;
-        let written: BTreeMap<String, String> =
-            self.files.iter().map(|(path, bytes)| (path.to_string(), sha256_hex(bytes))).collect();
-        stream::iter(self.files)
-            .map(|(path, bytes)| async move { lake.replace(&path, bytes).await })
+        let written = self.files.digests();
+        stream::iter(self.files.into_files())
+            .map(|file| async move {
+                let (path, bytes) = file.map_err(|source| BuildError::Held { source })?;
+                Ok::<_, BuildError>(lake.replace(&path, bytes).await?)
+            })
             .buffer_unordered(WRITES)
             .try_collect::<()>()
             .await?;
@@ -550,37 +579,6 @@ async fn manifest_before(lake: &Lake) -> Result<Manifest, StoreError> {
             Ok(Manifest::default())
         }
     }
-}
-
-fn pairs(objects: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, &str)> {
-    objects.iter().map(|(path, sha256)| (path.as_str(), sha256.as_str()))
-}
-
-fn objects_of(month: &Month) -> BTreeMap<String, String> {
-    month.objects().into_iter().map(|(path, (sha256, _))| (path.to_owned(), sha256.to_owned())).collect()
-}
-
-/// The objects of a month that nothing was taken from, for a fault of their own.
-fn bad_objects(month: &Month) -> Vec<BadObject> {
-    let bad = |(path, (_, flaw)): (&str, (&str, Option<&Flaw>))| {
-        let flaw = flaw.filter(|flaw| flaw.is_own())?;
-        let why = match BronzeKey::parse(&Path::from(path)) {
-            // Nobody need fear for the day's data.
-            Some(BronzeKey::Audit { .. }) => format!("{flaw}; its day stands, without audit_level"),
-            Some(BronzeKey::Prices { .. } | BronzeKey::Fill { .. }) => {
-                format!("{flaw}; its day stands, without these prices")
-            }
-            _ => flaw.to_string(),
-        };
-        Some(BadObject { path: path.to_owned(), why })
-    };
-    month.objects().into_iter().filter_map(bad).collect()
-}
-
-fn json(value: &MissingPrices) -> Result<Vec<u8>, BuildError> {
-    let mut text = serde_json::to_vec_pretty(value).map_err(|source| BuildError::Manifest { source })?;
-    text.push(b'\n');
-    Ok(text)
 }
 
 /// Month of a bronze object's path, which ends in `<date>.json`.

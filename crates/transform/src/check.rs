@@ -12,11 +12,11 @@ mod silver;
 use crate::read::{self, Expected, Month};
 use bronze::Bronze;
 use lake::day::Day;
+use lake::failure::{self, Failure};
 use lake::manifest::Manifest;
 use lake::path::{BRONZE, BronzeKey, SILVER, check_rows, checks_prefix, silver_manifest};
 use lake::registry::Registry;
 use lake::run::Run;
-use lake::schema::checks::Finding;
 use lake::status::CheckLevel;
 use lake::store::{Lake, StoreError};
 use lake::table_file::{TableError, parquet_bytes};
@@ -43,49 +43,6 @@ pub enum CheckError {
     },
 }
 
-/// A failing row, before it has a number.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Lead {
-    /// CSU.
-    pub csu: Option<String>,
-    /// Day.
-    pub date: Option<Day>,
-    /// Column, or the object's path.
-    pub column: Option<String>,
-    /// What is there.
-    pub found: Option<String>,
-    /// What should be there.
-    pub expected: Option<String>,
-    /// What is wrong.
-    pub why: String,
-}
-
-impl Lead {
-    fn new(why: impl Into<String>) -> Self {
-        Self { why: why.into(), ..Self::default() }
-    }
-
-    fn csu(self, csu: &str) -> Self {
-        Self { csu: Some(csu.to_owned()), ..self }
-    }
-
-    fn date(self, date: Day) -> Self {
-        Self { date: Some(date), ..self }
-    }
-
-    fn column(self, name: impl Into<String>) -> Self {
-        Self { column: Some(name.into()), ..self }
-    }
-
-    fn found(self, found: impl ToString) -> Self {
-        Self { found: Some(found.to_string()), ..self }
-    }
-
-    fn expected(self, expected: impl ToString) -> Self {
-        Self { expected: Some(expected.to_string()), ..self }
-    }
-}
-
 /// What earlier months say that later ones are held against.
 #[derive(Debug, Default)]
 struct Before {
@@ -105,7 +62,7 @@ struct Subject<'a> {
     before: &'a Before,
 }
 
-type Find = fn(&Subject<'_>) -> Vec<Lead>;
+type Find = fn(&Subject<'_>) -> Vec<Failure>;
 
 /// One check.
 struct Check {
@@ -352,7 +309,7 @@ pub struct Outcome {
     /// Where the failing rows are, in the lake.
     pub rows: Option<String>,
     /// The first failures, for people.
-    pub first: Vec<Lead>,
+    pub first: Vec<Failure>,
 }
 
 /// Failures of each check that are shown.
@@ -406,12 +363,12 @@ pub async fn check(
     let (paths, strays) = by_month(lake.list(&Path::from(BRONZE)).await?);
     let manifest = manifest(lake).await?;
 
-    let mut found: BTreeMap<&str, (usize, Vec<Lead>)> = BTreeMap::new();
-    let mut note = |id: &'static str, leads: Vec<Lead>| {
+    let mut found: BTreeMap<&str, (usize, Vec<Failure>)> = BTreeMap::new();
+    let mut note = |id: &'static str, failures: Vec<Failure>| {
         let (count, kept) = found.entry(id).or_default();
-        *count += leads.len();
+        *count += failures.len();
         let room = KEPT - kept.len();
-        kept.extend(leads.into_iter().take(room));
+        kept.extend(failures.into_iter().take(room));
     };
     note("b2_once", strays.iter().map(bronze::stray).collect());
     let mut before = Before::default();
@@ -448,8 +405,8 @@ pub async fn check(
 
     let mut checks = Vec::new();
     for check in CHECKS {
-        let (failures, leads) = found.remove(check.id).unwrap_or_default();
-        checks.push(write(lake, check, failures, leads).await?);
+        let (count, kept) = found.remove(check.id).unwrap_or_default();
+        checks.push(write(lake, check, count, kept).await?);
     }
     for layer in [BRONZE, SILVER] {
         for path in lake.list(&checks_prefix(layer)).await? {
@@ -493,28 +450,17 @@ async fn manifest(lake: &Lake) -> Result<Manifest, StoreError> {
     }))
 }
 
-async fn write(lake: &Lake, check: &Check, failures: usize, leads: Vec<Lead>) -> Result<Outcome, CheckError> {
+/// Writes the rows of a check: those of its `count` failures that were kept.
+async fn write(lake: &Lake, check: &Check, count: usize, kept: Vec<Failure>) -> Result<Outcome, CheckError> {
     let path = check_rows(check.layer, check.id);
     let Check { id, layer, level, what, why, .. } = *check;
-    let first = leads.iter().take(SHOWN).cloned().collect();
-    if leads.is_empty() {
+    let first = kept.iter().take(SHOWN).cloned().collect();
+    if kept.is_empty() {
         lake.delete(&path).await?;
         return Ok(Outcome { check: id, layer, level, what, why, failures: 0, rows: None, first });
     }
-    let finding = |(number, lead): (i32, Lead)| Finding {
-        check: id.to_owned(),
-        number,
-        level,
-        csu: lead.csu,
-        date: lead.date,
-        column: lead.column,
-        found: lead.found,
-        expected: lead.expected,
-        why: lead.why,
-    };
-    let findings = (1..).zip(leads).map(finding).collect();
-    lake.replace(&path, parquet_bytes::<Finding>(findings)?).await?;
-    Ok(Outcome { check: id, layer, level, what, why, failures, rows: Some(path.to_string()), first })
+    lake.replace(&path, parquet_bytes(failure::rows(id, level, kept))?).await?;
+    Ok(Outcome { check: id, layer, level, what, why, failures: count, rows: Some(path.to_string()), first })
 }
 
 #[cfg(test)]

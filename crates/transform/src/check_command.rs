@@ -4,8 +4,9 @@ use crate::{What, print_json, runtime};
 use anyhow::Result;
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
+use lake::failure::Failure;
 use std::num::NonZeroUsize;
-use transform::check::{Lead, Outcome, Report, check};
+use transform::check::{Outcome, Report, check};
 
 /// `transform check`.
 #[derive(Args)]
@@ -69,7 +70,8 @@ fn table(report: &Report) -> Table {
 /// The first failures of a check, why its threshold is what it is, and where all failures are.
 fn lines(report: &Report, outcome: &Outcome) -> Vec<String> {
     let name = outcome.check;
-    let mut lines: Vec<String> = outcome.first.iter().map(|lead| format!("{name}: {}", line(lead))).collect();
+    let mut lines: Vec<String> =
+        outcome.first.iter().map(|failure| format!("{name}: {}", line(failure))).collect();
     if let Some(rows) = &outcome.rows {
         if !outcome.why.is_empty() {
             lines.push(format!("{name}: the threshold: {}", outcome.why));
@@ -81,14 +83,14 @@ fn lines(report: &Report, outcome: &Outcome) -> Vec<String> {
     lines
 }
 
-fn line(lead: &Lead) -> String {
-    let place = [lead.csu.clone(), lead.date.map(|date| date.to_string()), lead.column.clone()];
+fn line(failure: &Failure) -> String {
+    let place = [failure.csu.clone(), failure.date.map(|date| date.to_string()), failure.column.clone()];
     let mut line = place.into_iter().flatten().collect::<Vec<_>>().join(" ");
     if !line.is_empty() {
         line.push_str(": ");
     }
-    line.push_str(&lead.why);
-    match (&lead.found, &lead.expected) {
+    line.push_str(&failure.why);
+    match (&failure.found, &failure.expected) {
         (Some(found), Some(expected)) => line.push_str(&format!(" (is {found}, expected {expected})")),
         (Some(found), None) => line.push_str(&format!(" ({found})")),
         (None, Some(expected)) => line.push_str(&format!(" (expected {expected})")),

@@ -6,6 +6,7 @@
 //! missing    the prices that no figure found, and what is at stake
 //! tokens     what token contracts say of themselves over the whole lake
 //! reserves, liquidations, coverage, dimensions      the rows of silver
+//! tables     the files of a month, from its decoded objects
 //! stale      what a month was built from, and whether it must be built again
 //! build      a run: which months, in which order, what is written and what is told
 //! report     the outcome in words
@@ -18,6 +19,7 @@ pub mod build;
 pub mod check;
 pub mod coverage;
 pub mod dimensions;
+mod held;
 pub mod liquidations;
 pub mod missing;
 pub mod prices;
@@ -25,4 +27,5 @@ pub mod read;
 pub mod report;
 pub mod reserves;
 pub mod stale;
+mod tables;
 pub mod tokens;

@@ -409,7 +409,7 @@ impl PriceBook {
     /// is worth looking for; nothing is valued with it.
     pub fn nearby(&self, at: At, token: Address) -> Option<f64> {
         let of_token = |((other, of), feeds): (&(At, Address), &BTreeMap<Feed, Answer>)| {
-            if *of != token || other.chain_id != at.chain_id {
+            if *of != token {
                 return None;
             }
             let priced =
@@ -417,7 +417,9 @@ impl PriceBook {
             let (_, usd) = priced.min_by_key(|(feed, _)| (rank(seen_by_others(feed.0)), **feed))?;
             Some((other.block.abs_diff(at.block), other.block, usd))
         };
-        let found = self.answers.iter().filter_map(of_token);
+        let first = (At { chain_id: at.chain_id, block: 0 }, Address::ZERO);
+        let last = (At { chain_id: at.chain_id, block: u64::MAX }, Address::repeat_byte(0xff));
+        let found = self.answers.range(first..=last).filter_map(of_token);
         found.min_by_key(|(distance, block, _)| (*distance, *block)).map(|(_, _, usd)| usd)
     }
 

@@ -3,36 +3,29 @@
 //!
 //! An object with a [`Flaw`] gives nothing to silver; the flaw becomes the reason of its gap.
 
+mod decode;
+mod fetching;
+mod listing;
 mod prices;
 
+pub use listing::{Listed, list};
 pub use prices::{PricesDay, fills};
 
 use crate::prices::OwnFeeds;
-use futures::{StreamExt, TryStreamExt, stream};
-use lake::bronze::{Audit, BronzeError, CsuOfDay, DayBlocks, DayOfChain, Header, LiquidationLogs, RawLog};
-use lake::bronze::{CallRecord, Fill, LARGEST, ReadsAtBlock, Record, TvlSnapshot};
+use decode::{OfCsu, audit, day_blocks, same};
+use fetching::{each, fetch, object};
+use lake::bronze::{Audit, BronzeError, CallRecord, DayBlocks, Fill, Header, RawLog};
 use lake::day::{Day, Zone};
 use lake::digest::sha256_hex;
 use lake::ledger::LedgerEntry;
-use lake::path::{
-    BronzeKey, audits_prefix, blocks_prefix, bronze_prefix, fills_prefix, ledger_entry, ledger_key,
-    ledger_prefix, prices_prefix,
-};
-use lake::registry::{Csu, Registry};
+use lake::path::{BronzeKey, ledger_entry};
+use lake::registry::Registry;
 use lake::status::Dataset;
 use lake::store::{Got, Lake, StoreError};
 use object_store::path::Path;
-use protocols::oracle::chainlink::{self, FeedReading};
-use protocols::oracle::defillama;
-use protocols::token::printable;
-use protocols::{Answers, BlockPace, DiscoveryError, LogReading, PriceAnswer, Snapshot, TokenAnswer};
-use rayon::prelude::*;
+use protocols::oracle::chainlink::FeedReading;
+use protocols::{DiscoveryError, LogReading, PriceAnswer, Snapshot, TokenAnswer};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Requests to the object store that are under way at one time.
-const REQUESTS: usize = 32;
-/// Objects that are held as bytes at one time.
-const CHUNK: usize = 256;
 
 /// Why an object is of no use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -199,23 +192,6 @@ pub struct LogsDay {
 /// A CSU or chain, and a day.
 pub type NameAndDay = (String, Day);
 
-/// What the lake lists for one month, without having read it.
-#[derive(Debug, Clone, Default)]
-pub struct Listed {
-    /// Chain-days with an object of their blocks.
-    pub blocks: BTreeSet<NameAndDay>,
-    /// CSU-days with an object.
-    pub objects: BTreeSet<(NameAndDay, Dataset)>,
-    /// Chain-days with an audit.
-    pub audits: BTreeSet<NameAndDay>,
-    /// Chain-days with a price book.
-    pub prices: BTreeSet<NameAndDay>,
-    /// Off-chain services and days with a fill.
-    pub fills: BTreeSet<NameAndDay>,
-    /// CSU-days with a ledger entry.
-    pub ledger: BTreeSet<(NameAndDay, Dataset)>,
-}
-
 /// Sound and unsound objects of one month.
 #[derive(Debug, Clone, Default)]
 pub struct Month {
@@ -258,63 +234,7 @@ pub struct Expected<'a> {
     pub zone: &'a Zone,
 }
 
-/// Lists bronze and ledger of the registry's CSUs and chains, by month (`YYYY-MM`).
-///
-/// # Errors
-/// [`StoreError`] when the lake cannot be listed.
-pub async fn list(lake: &Lake, registry: &Registry) -> Result<BTreeMap<String, Listed>, StoreError> {
-    let chains: BTreeSet<&str> = registry.csus().map(|csu| csu.chain.as_str()).collect();
-    let mut prefixes: Vec<Path> = chains
-        .into_iter()
-        .flat_map(|chain| [blocks_prefix(chain), audits_prefix(chain), prices_prefix(chain)])
-        .collect();
-    prefixes.push(fills_prefix(defillama::SERVICE));
-    for csu in registry.csus() {
-        for &dataset in Dataset::ALL {
-            prefixes.push(bronze_prefix(dataset, &csu.id));
-            prefixes.push(ledger_prefix(dataset, &csu.id));
-        }
-    }
-    let found: Vec<Vec<Path>> = stream::iter(prefixes)
-        .map(|prefix| async move { lake.list(&prefix).await })
-        .buffered(REQUESTS)
-        .try_collect()
-        .await?;
-    let mut months: BTreeMap<String, Listed> = BTreeMap::new();
-    for path in found.into_iter().flatten() {
-        match BronzeKey::parse(&path) {
-            Some(BronzeKey::Blocks { chain, date }) => {
-                months.entry(date.month()).or_default().blocks.insert((chain, date));
-            }
-            Some(BronzeKey::Tvl { csu, date }) => {
-                months.entry(date.month()).or_default().objects.insert(((csu, date), Dataset::Tvl));
-            }
-            Some(BronzeKey::Liquidations { csu, date }) => {
-                months.entry(date.month()).or_default().objects.insert(((csu, date), Dataset::Liquidations));
-            }
-            Some(BronzeKey::Audit { chain, date }) => {
-                months.entry(date.month()).or_default().audits.insert((chain, date));
-            }
-            Some(BronzeKey::Prices { chain, date }) => {
-                months.entry(date.month()).or_default().prices.insert((chain, date));
-            }
-            Some(BronzeKey::Fill { source, date }) => {
-                months.entry(date.month()).or_default().fills.insert((source, date));
-            }
-            None => match ledger_key(&path) {
-                Some((dataset, csu, date)) => {
-                    months.entry(date.month()).or_default().ledger.insert(((csu, date), dataset));
-                }
-                None => {
-                    tracing::warn!(%path, "is the path of no object that the lake knows, and is left alone")
-                }
-            },
-        }
-    }
-    Ok(months)
-}
-
-/// Reads and decodes the objects of one month, in the current rayon pool: all but the audits and fills.
+/// Reads and decodes the objects of one month, in a rayon pool: all but the audits and fills.
 ///
 /// # Errors
 /// [`StoreError`] when the lake cannot be read. What is wrong with an object is told in the object.
@@ -324,75 +244,43 @@ pub async fn month(
     listed: &Listed,
     pool: &rayon::ThreadPool,
 ) -> Result<Month, StoreError> {
-    let mut month = Month::default();
-    let keys: Vec<&NameAndDay> = listed.blocks.iter().collect();
-    for chunk in keys.chunks(CHUNK) {
-        let path = |(chain, date): &NameAndDay| BronzeKey::Blocks { chain: chain.clone(), date: *date };
-        let read = fetch(lake, chunk.iter().map(|key| path(key).path()).collect()).await?;
-        let decoded: Vec<_> = pool.install(|| {
-            chunk
-                .par_iter()
-                .zip(read)
-                .filter_map(|(key, (path, bytes))| {
-                    let bytes = bytes?;
-                    Some(((*key).clone(), object(path, &bytes, |bytes| day_blocks(expected, key, bytes))))
-                })
-                .collect()
-        });
-        month.blocks.extend(decoded);
-    }
+    let of_chain = |kind: fn(String, Day) -> BronzeKey| {
+        move |(name, date): &&NameAndDay| kind(name.clone(), *date).path()
+    };
+    let path = of_chain(|chain, date| BronzeKey::Blocks { chain, date });
+    let blocks = |key: &NameAndDay, path, got: Got| {
+        Some((key.clone(), object(path, &got, |bytes| day_blocks(expected, key, bytes))))
+    };
+    let blocks: BTreeMap<_, _> =
+        each(lake, pool, listed.blocks.iter().collect(), path, blocks).await?.into_iter().collect();
 
-    let keys: Vec<&NameAndDay> = listed.prices.iter().collect();
-    for chunk in keys.chunks(CHUNK) {
-        let path = |(chain, date): &NameAndDay| BronzeKey::Prices { chain: chain.clone(), date: *date };
-        let read = fetch(lake, chunk.iter().map(|key| path(key).path()).collect()).await?;
-        let blocks = &month.blocks;
-        let decoded: Vec<_> = pool.install(|| {
-            chunk
-                .par_iter()
-                .zip(read)
-                .filter_map(|(key, (path, bytes))| {
-                    let bytes = bytes?;
-                    let content =
-                        object(path, &bytes, |bytes| prices::price_book(expected, key, blocks, bytes));
-                    Some(((*key).clone(), content))
-                })
-                .collect()
-        });
-        month.prices.extend(decoded);
-    }
+    let path = of_chain(|chain, date| BronzeKey::Prices { chain, date });
+    let prices = |key: &NameAndDay, path, got: Got| {
+        Some((key.clone(), object(path, &got, |bytes| prices::price_book(expected, key, &blocks, bytes))))
+    };
+    let prices = each(lake, pool, listed.prices.iter().collect(), path, prices).await?;
 
     enum Decoded {
         Snapshot(Object<SnapshotDay>),
         Logs(Object<LogsDay>),
     }
-    let keys: Vec<&(NameAndDay, Dataset)> = listed.objects.iter().collect();
-    for chunk in keys.chunks(CHUNK) {
-        let paths = chunk.iter().map(|((csu, date), dataset)| BronzeKey::of(*dataset, csu, *date).path());
-        let read = fetch(lake, paths.collect()).await?;
-        let blocks = &month.blocks;
-        let decoded: Vec<(NameAndDay, Decoded)> = pool.install(|| {
-            chunk
-                .par_iter()
-                .zip(read)
-                .filter_map(|((key, dataset), (path, bytes))| {
-                    let bytes = bytes?;
-                    // The listing asks for the registry's CSUs only.
-                    let csu = expected.registry.csu(&key.0)?;
-                    let of = OfCsu { expected, csu, date: key.1, blocks };
-                    let decoded = match dataset {
-                        Dataset::Tvl => Decoded::Snapshot(object(path, &bytes, |bytes| of.snapshot(bytes))),
-                        Dataset::Liquidations => Decoded::Logs(object(path, &bytes, |bytes| of.logs(bytes))),
-                    };
-                    Some((key.clone(), decoded))
-                })
-                .collect()
-        });
-        for (key, decoded) in decoded {
-            match decoded {
-                Decoded::Snapshot(object) => drop(month.snapshots.insert(key, object)),
-                Decoded::Logs(object) => drop(month.logs.insert(key, object)),
-            }
+    let path = |((csu, date), dataset): &&(NameAndDay, Dataset)| BronzeKey::of(*dataset, csu, *date).path();
+    let decoded = |(key, dataset): &(NameAndDay, Dataset), path, got: Got| {
+        // The listing asks for the registry's CSUs only.
+        let csu = expected.registry.csu(&key.0)?;
+        let of = OfCsu { expected, csu, date: key.1, blocks: &blocks };
+        let decoded = match dataset {
+            Dataset::Tvl => Decoded::Snapshot(object(path, &got, |bytes| of.snapshot(bytes))),
+            Dataset::Liquidations => Decoded::Logs(object(path, &got, |bytes| of.logs(bytes))),
+        };
+        Some((key.clone(), decoded))
+    };
+    let decoded = each(lake, pool, listed.objects.iter().collect(), path, decoded).await?;
+    let mut month = Month { blocks, prices: prices.into_iter().collect(), ..Month::default() };
+    for (key, decoded) in decoded {
+        match decoded {
+            Decoded::Snapshot(object) => drop(month.snapshots.insert(key, object)),
+            Decoded::Logs(object) => drop(month.logs.insert(key, object)),
         }
     }
     Ok(month)
@@ -459,6 +347,7 @@ pub async fn digests(
     lake: &Lake,
     listed: &Listed,
     with_audits_and_fills: bool,
+    pool: &rayon::ThreadPool,
 ) -> Result<BTreeMap<String, String>, StoreError> {
     let of_chain =
         |kind: fn(String, Day) -> BronzeKey| move |(name, date): &NameAndDay| kind(name.clone(), *date);
@@ -470,236 +359,12 @@ pub async fn digests(
         keys.extend(listed.audits.iter().map(of_chain(|chain, date| BronzeKey::Audit { chain, date })));
         keys.extend(listed.fills.iter().map(of_chain(|source, date| BronzeKey::Fill { source, date })));
     }
-    let digests: Vec<Option<(String, String)>> = stream::iter(keys)
-        .map(|key| async move {
-            let path = key.path();
-            let sha256 = match lake.get_at_most(&path, LARGEST).await? {
-                None => return Ok(None),
-                Some(Got::Whole(bytes)) => sha256_hex(&bytes),
-                Some(Got::TooLarge { sha256, .. }) => sha256,
-            };
-            Ok(Some((path.to_string(), sha256)))
-        })
-        .buffered(REQUESTS)
-        .try_collect()
-        .await?;
-    Ok(digests.into_iter().flatten().collect())
-}
-
-/// Objects in the order of their paths, several at a time.
-async fn fetch(lake: &Lake, paths: Vec<Path>) -> Result<Vec<(Path, Option<Got>)>, StoreError> {
-    stream::iter(paths)
-        .map(|path| async move {
-            let bytes = lake.get_at_most(&path, LARGEST).await?;
-            Ok((path, bytes))
-        })
-        .buffered(REQUESTS)
-        .try_collect()
-        .await
-}
-
-fn object<T>(path: Path, got: &Got, decode: impl FnOnce(&[u8]) -> Result<T, Flaw>) -> Object<T> {
-    let path = path.to_string();
-    match got {
-        Got::Whole(bytes) => Object { path, sha256: sha256_hex(bytes), content: decode(bytes) },
-        Got::TooLarge { size, sha256 } => {
-            let content = Err(BronzeError::TooLarge { size: *size }.into());
-            Object { path, sha256: sha256.clone(), content }
-        }
-    }
-}
-
-fn same<T: PartialEq + ToString>(what: &'static str, found: &T, expected: &T) -> Result<(), Flaw> {
-    if found == expected {
-        return Ok(());
-    }
-    let quoted = |value: &T| format!("`{}`", printable(&value.to_string(), 100));
-    Err(Flaw::Stranger { what, found: quoted(found), expected: quoted(expected) })
-}
-
-fn day_of_chain(expected: Expected<'_>, chain: &str, date: Day, found: &DayOfChain) -> Result<(), Flaw> {
-    same("chain", &found.chain, &chain.to_owned())?;
-    let chain_id = expected.registry.chain(chain).map_or(0, |chain| chain.chain_id);
-    same("chain id", &found.chain_id, &chain_id)?;
-    same("day", &found.date, &date)?;
-    if found.zone != expected.zone.name() {
-        let (found, expected) = (printable(&found.zone, 100), expected.zone.name().to_owned());
-        return Err(Flaw::OtherZone { found, expected });
-    }
-    let window = expected.zone.window(date).map_err(|error| Flaw::Stranger {
-        what: "day",
-        found: date.to_string(),
-        expected: error.to_string().lines().next().unwrap_or_default().to_owned(),
-    })?;
-    same("a day that starts at", &found.day_start, &window.start)?;
-    same("a day that ends at", &found.day_end, &window.end)
-}
-
-fn day_blocks(expected: Expected<'_>, (chain, date): &NameAndDay, bytes: &[u8]) -> Result<DayBlocks, Flaw> {
-    let blocks = DayBlocks::from_bytes(bytes)?;
-    day_of_chain(expected, chain, *date, &blocks.day)?;
-    for header in [blocks.before, blocks.first, blocks.last, Some(blocks.after)].into_iter().flatten() {
-        fits(&header)?;
-    }
-    Ok(blocks)
-}
-
-/// A day's blocks, which every object of the day leans on, and the path of the object that proves them.
-fn proof<'a>(
-    blocks: &'a BTreeMap<NameAndDay, Object<DayBlocks>>,
-    key: &NameAndDay,
-) -> Result<(&'a str, &'a DayBlocks), Flaw> {
-    let path = || BronzeKey::Blocks { chain: key.0.clone(), date: key.1 }.to_string();
-    let Some(object) = blocks.get(key) else {
-        return Err(Flaw::Unproven { path: path(), why: "is not there".into() });
-    };
-    match &object.content {
-        Ok(blocks) => Ok((&object.path, blocks)),
-        Err(flaw) => Err(Flaw::Unproven { path: path(), why: format!("cannot be used: {flaw}") }),
-    }
-}
-
-fn audit(
-    expected: Expected<'_>,
-    key: &NameAndDay,
-    blocks: &BTreeMap<NameAndDay, Object<DayBlocks>>,
-    bytes: &[u8],
-) -> Result<Audit, Flaw> {
-    let audit = Audit::from_bytes(bytes)?;
-    day_of_chain(expected, &key.0, key.1, &audit.day)?;
-    let (path, blocks) = proof(blocks, key)?;
-    let has = blocks.span().map_or(0, |span| span.count());
-    match audit.scans.iter().find(|scan| scan.blocks != has) {
-        None => Ok(audit),
-        Some(scan) => {
-            let why = format!("a scan is of {} blocks, the day has {has}", scan.blocks);
-            Err(Flaw::OtherBlocks { path: path.to_owned(), why })
-        }
-    }
-}
-
-/// Numbers that a column of 64 bits holds without loss in every reader.
-fn fits(header: &Header) -> Result<(), Flaw> {
-    const LARGEST: u64 = 1 << 53;
-    if header.number < LARGEST && header.timestamp < LARGEST / 1_000_000 {
-        return Ok(());
-    }
-    let what = format!("block {} at {} s", header.number, header.timestamp);
-    Err(Flaw::TooLarge { what })
-}
-
-/// What an object of a CSU and a day is checked against.
-#[derive(Clone, Copy)]
-struct OfCsu<'a> {
-    expected: Expected<'a>,
-    csu: &'a Csu,
-    date: Day,
-    blocks: &'a BTreeMap<NameAndDay, Object<DayBlocks>>,
-}
-
-impl OfCsu<'_> {
-    fn check(&self, found: &CsuOfDay) -> Result<(), Flaw> {
-        same("CSU", &found.csu, &self.csu.id)?;
-        same("family", &found.family, &self.csu.family)?;
-        same("entry contract", &found.entry, &self.csu.entry)?;
-        day_of_chain(self.expected, &self.csu.chain, self.date, &found.day)
-    }
-
-    fn proof(&self) -> Result<(&str, &DayBlocks), Flaw> {
-        proof(self.blocks, &(self.csu.chain.clone(), self.date))
-    }
-
-    fn snapshot(&self, bytes: &[u8]) -> Result<SnapshotDay, Flaw> {
-        let record = TvlSnapshot::from_bytes(bytes)?;
-        self.check(&record.of)?;
-        let block = record.reads.block;
-        let (path, blocks) = self.proof()?;
-        if blocks.last != Some(block) {
-            let last = blocks.last.map_or_else(|| "the day has none".to_owned(), |last| named(&last));
-            let why = format!("the snapshot is of {}, the day's last block: {last}", named(&block));
-            return Err(Flaw::OtherBlocks { path: path.to_owned(), why });
-        }
-        let pace = BlockPace::of_day(blocks);
-        let snapshot = self.family()?.read_snapshot(self.csu, &record.reads, pace);
-        let snapshot = snapshot.map_err(SnapshotFault::from);
-        Ok(SnapshotDay {
-            block,
-            calls: Calls::of(&record.reads.calls),
-            snapshot: snapshot.and_then(without_repeats),
-        })
-    }
-
-    fn logs(&self, bytes: &[u8]) -> Result<LogsDay, Flaw> {
-        let record = LiquidationLogs::from_bytes(bytes)?;
-        self.check(&record.of)?;
-        let (path, blocks) = self.proof()?;
-        let contradiction = |why: String| Flaw::OtherBlocks { path: path.to_owned(), why };
-        if record.blocks != blocks.span() {
-            let named = |span: Option<lake::span::BlockSpan>| {
-                span.map_or_else(|| "no block".to_owned(), |span| span.to_string())
-            };
-            return Err(contradiction(format!(
-                "the scan is of blocks {}, the day's blocks are {}",
-                named(record.blocks),
-                named(blocks.span())
-            )));
-        }
-        for read in &record.reads {
-            let ends = [blocks.first, blocks.last].into_iter().flatten();
-            for end in ends.filter(|end| end.number == read.block.number) {
-                if end != read.block {
-                    let (found, there) = (named(&read.block), named(&end));
-                    return Err(contradiction(format!("a log is of {found}, the day has {there}")));
-                }
-            }
-        }
-        for log in &record.logs {
-            if i32::try_from(log.log_index).is_err() || i32::try_from(log.transaction_index).is_err() {
-                return Err(Flaw::TooLarge {
-                    what: format!("the index of log {} of block {}", log.log_index, log.block_number),
-                });
-            }
-        }
-        let family = self.family()?;
-        let event = |reads: &ReadsAtBlock| {
-            let (prices, tokens) = family.read_event_prices(self.csu, reads);
-            let feeds = self.expected.registry.feeds(&self.csu.chain);
-            let feeds = chainlink::readings(feeds, &Answers::new(&reads.calls));
-            (reads.block.number, EventBlock { block: reads.block, prices, feeds, tokens })
+    let digest = |_, path: Path, got| {
+        let sha256 = match got {
+            Got::Whole(bytes) => sha256_hex(&bytes),
+            Got::TooLarge { sha256, .. } => sha256,
         };
-        Ok(LogsDay {
-            has_blocks: record.blocks.is_some(),
-            blocks_scanned: i64::try_from(record.scanned.count()).unwrap_or(i64::MAX),
-            calls: Calls::of(record.reads.iter().flat_map(|reads| &reads.calls)),
-            readings: family.read_logs(self.csu, &record.logs, &record.reads),
-            events: record.reads.iter().map(event).collect(),
-            logs: record.logs,
-        })
-    }
-
-    /// The build refuses a registry with an unknown family before anything is read.
-    fn family(&self) -> Result<&'static dyn protocols::Family, Flaw> {
-        protocols::family(&self.csu.family).ok_or_else(|| Flaw::Stranger {
-            what: "family",
-            found: format!("`{}`", self.csu.family),
-            expected: "a family that this build reads".into(),
-        })
-    }
-}
-
-fn named(header: &Header) -> String {
-    format!("block {} ({:#x})", header.number, header.hash)
-}
-
-fn without_repeats(snapshot: Snapshot) -> Result<Snapshot, SnapshotFault> {
-    let mut seen = BTreeSet::new();
-    for reserve in &snapshot.reserves {
-        if !seen.insert((&reserve.market_id, reserve.token, reserve.role)) {
-            return Err(SnapshotFault::Twice {
-                market: reserve.market_id.clone(),
-                token: protocols::token::item(reserve.token),
-            });
-        }
-    }
-    Ok(snapshot)
+        Some((path.to_string(), sha256))
+    };
+    Ok(each(lake, pool, keys, BronzeKey::path, digest).await?.into_iter().collect())
 }

@@ -153,6 +153,12 @@ fn listing(pairs: &[(String, String)]) -> String {
     sha256_of_listing(pairs.iter().map(|(name, digest)| (name.as_str(), digest.as_str())))
 }
 
+/// Why nothing of a month's last build can be relied on, whatever the lake holds now.
+pub fn unknown(month: &str, before: &Manifest, notes: Option<&Notes>) -> Option<&'static str> {
+    let Some(mark) = before.months.get(month) else { return Some("it was not built before") };
+    notes.is_none_or(|notes| notes.mark != *mark).then_some("nothing is known of how it was built")
+}
+
 /// Why a month must be built again; empty when it need not. `now` are today's digests and `objects` today's objects,
 /// `there` the files of the month and its list of missing prices as they lie in the lake, with their digests.
 pub fn reasons(
@@ -163,10 +169,11 @@ pub fn reasons(
     objects: &BTreeMap<String, String>,
     there: &Files,
 ) -> Vec<String> {
-    let Some(mark) = before.months.get(month) else { return vec!["it was not built before".to_owned()] };
-    if notes.is_none_or(|notes| notes.mark != *mark) {
-        return vec!["nothing is known of how it was built".to_owned()];
+    if let Some(why) = unknown(month, before, notes) {
+        return vec![why.to_owned()];
     }
+    let no_mark = Mark::new();
+    let mark = before.months.get(month).unwrap_or(&no_mark);
     let mut reasons: Vec<String> = WORDS
         .iter()
         .filter(|(part, _)| mark.get(*part) != now.get(*part))

@@ -35,7 +35,6 @@ impl Record for PriceBook {
 /// Such a service may answer otherwise tomorrow. So what it answered once stays: a later fill adds prices, and changes
 /// none. It is the one bronze object that grows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Fill {
     /// The service, such as `defillama`.
     pub source: String,

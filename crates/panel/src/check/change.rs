@@ -1,9 +1,10 @@
 //! Checks from day to day: G8. All are warnings: they show where a change of registry, decoder or market wants a look.
 
 use super::gold::Gold;
-use super::{CheckError, Failure, Subject};
+use super::{CheckError, OfGold, Subject};
 use crate::silver::Month;
 use lake::day::Day;
+use lake::failure::Failure;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Half up or half down, in logarithms, is more than lenders do in a day without a price having moved.
@@ -100,7 +101,7 @@ pub(super) fn jump(subject: &Subject<'_>) -> Result<Vec<Failure>, CheckError> {
                 (pair.to / pair.from - 1.0) * 100.0
             );
             let failure = Failure::new(why).of_row(gold, pair.row).column("supplied_usd");
-            failures.push(failure.found(Some(pair.to)).expected(Some(pair.from)));
+            failures.push(failure.found_number(Some(pair.to)).expected_number(Some(pair.from)));
         }
     }
     Ok(failures)
@@ -111,7 +112,7 @@ pub(super) fn collapse(subject: &Subject<'_>) -> Result<Vec<Failure>, CheckError
     let failure = |pair: Pair| {
         let why = format!("{:.2}% of the day before", pair.to / pair.from * 100.0);
         let failure = Failure::new(why).of_row(subject.gold, pair.row).column("tvl_usd");
-        failure.found(Some(pair.to)).expected(Some(pair.from))
+        failure.found_number(Some(pair.to)).expected_number(Some(pair.from))
     };
     let collapsed = pairs(subject.gold, "tvl_usd").into_iter();
     Ok(collapsed.filter(|pair| pair.from > 0.0 && pair.to < COLLAPSE * pair.from).map(failure).collect())
@@ -172,8 +173,8 @@ pub(super) fn dead_signature(subject: &Subject<'_>) -> Result<Vec<Failure>, Chec
                 "no liquidation in {} measured days since {}, {peer} had {count}: is the event's signature right?",
                 calm.days, calm.from
             );
-            let failure = Failure::new(why).of(&calm.csu, calm.to).column("liq_count");
-            failures.push(failure.found(Some(0.0)).expected_text(Some("some")));
+            let failure = Failure::new(why).csu(&calm.csu).date(calm.to).column("liq_count");
+            failures.push(failure.found_number(Some(0.0)).expected("some"));
         }
     }
     Ok(failures)

@@ -5,7 +5,8 @@
 //! changes with it, in the same commit, with a reason.
 
 use super::gold::Gold;
-use super::{CheckError, Failure, Subject};
+use super::{CheckError, OfGold, Subject};
+use lake::failure::Failure;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -122,8 +123,8 @@ pub(super) fn compare(subject: &Subject<'_>) -> Result<Vec<Failure>, CheckError>
             csu: Some(csu.clone()),
             ..Failure::new(format!("{month}: not what the file of expectations says"))
                 .column(column)
-                .found(Some(found as f64))
-                .expected(Some(expected as f64))
+                .found_number(Some(found as f64))
+                .expected_number(Some(expected as f64))
         };
         let of = expected.remove(&(csu.clone(), month.clone())).unwrap_or_default();
         if found.rows != of.rows {
@@ -143,7 +144,7 @@ pub(super) fn compare(subject: &Subject<'_>) -> Result<Vec<Failure>, CheckError>
     for ((csu, month), of) in expected {
         let failure = Failure::new(format!("{month}: the file of expectations has it, gold does not"));
         let failure = Failure { csu: Some(csu), ..failure };
-        failures.push(failure.column("rows").found(Some(0.0)).expected(Some(of.rows as f64)));
+        failures.push(failure.column("rows").found_number(Some(0.0)).expected_number(Some(of.rows as f64)));
     }
     Ok(failures)
 }

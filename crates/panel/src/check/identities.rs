@@ -1,6 +1,7 @@
 //! Checks within a row: G6, G7.
 
-use super::{CheckError, Failure, Subject};
+use super::{CheckError, OfGold, Subject};
+use lake::failure::Failure;
 
 /// What floating-point addition may leave of an identity.
 const TOLERANCE: f64 = 1e-12;
@@ -48,7 +49,8 @@ pub(super) fn within_rows(subject: &Subject<'_>) -> Result<Vec<Failure>, CheckEr
             let size = values.iter().fold(expected.abs(), |size, value| size.max(value.abs()));
             if (found - expected).abs() > TOLERANCE * size {
                 let failure = Failure::new(format!("not what {} say", of.join(" and "))).of_row(gold, row);
-                failures.push(failure.column(column).found(Some(found)).expected(Some(expected)));
+                failures
+                    .push(failure.column(column).found_number(Some(found)).expected_number(Some(expected)));
             }
         }
     }
@@ -60,7 +62,8 @@ pub(super) fn within_rows(subject: &Subject<'_>) -> Result<Vec<Failure>, CheckEr
         let sum = protocol + chainlink + other;
         if (sum - 1.0).abs() > OF_SHARES {
             let failure = Failure::new("shares of price sources do not add up to 1").of_row(gold, row);
-            failures.push(failure.column("px_other_share").found(Some(sum)).expected(Some(1.0)));
+            failures
+                .push(failure.column("px_other_share").found_number(Some(sum)).expected_number(Some(1.0)));
         }
     }
     for (less, more) in AT_MOST {
@@ -69,7 +72,7 @@ pub(super) fn within_rows(subject: &Subject<'_>) -> Result<Vec<Failure>, CheckEr
             let Some((found, bound)) = found.zip(more_of[row]) else { continue };
             if found > bound * (1.0 + TOLERANCE) {
                 let failure = Failure::new(format!("more than {more}")).of_row(gold, row).column(less);
-                failures.push(failure.found(Some(found)).expected(Some(bound)));
+                failures.push(failure.found_number(Some(found)).expected_number(Some(bound)));
             }
         }
     }
@@ -91,7 +94,7 @@ pub(super) fn ranges(subject: &Subject<'_>) -> Result<Vec<Failure>, CheckError> 
                 low.is_none_or(|low| value >= low as f64) && high.is_none_or(|high| value <= high as f64);
             if !is_inside {
                 let failure = Failure::new("out of its range").of_row(gold, row).column(column.name);
-                failures.push(failure.found(Some(value)).expected_text(Some(column.book.range.to_string())));
+                failures.push(failure.found_number(Some(value)).expected(column.book.range));
             }
         }
     }
@@ -108,7 +111,7 @@ pub(super) fn unusual(subject: &Subject<'_>) -> Result<Vec<Failure>, CheckError>
     ] {
         for (row, value) in gold.numbers(name).into_iter().enumerate() {
             if value.is_some_and(is_unusual) {
-                failures.push(Failure::new(why).of_row(gold, row).column(name).found(value));
+                failures.push(Failure::new(why).of_row(gold, row).column(name).found_number(value));
             }
         }
     }

@@ -1,9 +1,10 @@
 //! G10, first half: the same silver gives the same rows, and a row is what its digest says.
 
-use super::{CheckError, Failure, Subject};
+use super::{CheckError, OfGold, Subject};
 use crate::seal::{digests, seal};
 use arrow_array::cast::AsArray;
 use lake::day::Day;
+use lake::failure::Failure;
 use lake::schema::Row;
 use lake::schema::gold::PanelDaily;
 use std::collections::HashMap;
@@ -30,17 +31,14 @@ pub(super) fn rebuild(subject: &Subject<'_>) -> Result<Vec<Failure>, CheckError>
         if found[1][row] != Some(own[row].as_str()) {
             let failure =
                 Failure::new("the row's cells have another digest: it was edited").of_row(gold, row);
-            failures.push(
-                failure.column("row_hash").found_text(found[1][row]).expected_text(Some(own[row].clone())),
-            );
+            failures.push(failure.column("row_hash").found_text(found[1][row]).expected(&own[row]));
             continue;
         }
         let Some(expected) = again.get(&(gold.csus[row].clone(), gold.days[row])) else { continue };
         for ((name, found), expected) in names.iter().zip(&found).zip(expected) {
             if found[row] != Some(expected.as_str()) {
                 let failure = Failure::new("silver, registry and program give another row").of_row(gold, row);
-                failures
-                    .push(failure.column(name).found_text(found[row]).expected_text(Some(expected.clone())));
+                failures.push(failure.column(name).found_text(found[row]).expected(expected));
             }
         }
     }

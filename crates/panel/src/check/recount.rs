@@ -1,9 +1,10 @@
 //! G5: the panel's sums and counts, asked of silver again by plain lazy queries that share nothing with those that made it.
 //! `crates/panel/checks/g5.sql` asks a third time, in DuckDB.
 
-use super::{CheckError, Failure, Subject};
+use super::{CheckError, OfGold, Subject};
 use crate::silver::{Month, Silver};
 use lake::day::Day;
+use lake::failure::Failure;
 use lake::registry::Csu;
 use lake::run::Run;
 use lake::status::{AssetClass, PriceSource, Role};
@@ -76,7 +77,7 @@ pub(super) fn panel(subject: &Subject<'_>) -> Result<Vec<Failure>, CheckError> {
                 if if is_exact { found != expected } else { !is_close(found, expected) } {
                     let failure =
                         Failure::new("not what silver's rows add up to").of_row(gold, row).column(name);
-                    failures.push(failure.found(Some(found)).expected(Some(expected)));
+                    failures.push(failure.found_number(Some(found)).expected_number(Some(expected)));
                 }
             }
         }
@@ -306,10 +307,11 @@ pub(super) fn assets(subject: &Subject<'_>) -> Result<Vec<Failure>, CheckError> 
         expected.sort_unstable();
         if found != expected {
             let failure = Failure::new("not every class once").of_row(gold, row).column("asset_class");
-            failures.push(failure.found_text(Some(found.join(" "))).expected_text(Some(expected.join(" "))));
+            failures.push(failure.found(found.join(" ")).expected(expected.join(" ")));
         }
     }
-    failures.extend(rows.keys().map(|(csu, day)| Failure::new("the panel has no such day").of(csu, *day)));
+    failures
+        .extend(rows.keys().map(|(csu, day)| Failure::new("the panel has no such day").csu(csu).date(*day)));
     for name in ADDED {
         let (totals, parts) = (gold.numbers(name), assets.numbers(name));
         for (row, of_row) in of_panel.iter().enumerate() {
@@ -318,7 +320,7 @@ pub(super) fn assets(subject: &Subject<'_>) -> Result<Vec<Failure>, CheckError> 
             if !is_close(sum, total) {
                 let failure =
                     Failure::new("the classes do not add up to the panel").of_row(gold, row).column(name);
-                failures.push(failure.found(Some(sum)).expected(Some(total)));
+                failures.push(failure.found_number(Some(sum)).expected_number(Some(total)));
             }
         }
     }

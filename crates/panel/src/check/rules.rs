@@ -1,8 +1,9 @@
 //! Checks of status words and of the null rule, in both directions: G3, G4.
 
-use super::{CheckError, Failure, Subject};
+use super::{CheckError, OfGold, Subject};
 use crate::frame::{never, unplanned};
 use crate::known::BadDebtEvents;
+use lake::failure::Failure;
 use lake::schema::Kind;
 use lake::status::{Dataset, Status};
 
@@ -133,7 +134,9 @@ pub(super) fn nulls(subject: &Subject<'_>) -> Result<Vec<Failure>, CheckError> {
     for column in gold.columns().iter().filter(|column| column.kind == Kind::Float64) {
         for (row, value) in gold.numbers(column.name).into_iter().enumerate() {
             if value.is_some_and(|value| !value.is_finite()) {
-                failures.push(Failure::new("no number").of_row(gold, row).column(column.name).found(value));
+                failures.push(
+                    Failure::new("no number").of_row(gold, row).column(column.name).found_number(value),
+                );
             }
         }
     }
@@ -153,7 +156,7 @@ pub(super) fn nulls(subject: &Subject<'_>) -> Result<Vec<Failure>, CheckError> {
                     _ => continue,
                 };
                 let found = if is_there[row] { gold.numbers(name)[row] } else { None };
-                failures.push(Failure::new(why).of_row(gold, row).column(name).found(found));
+                failures.push(Failure::new(why).of_row(gold, row).column(name).found_number(found));
             }
         }
     }
@@ -161,7 +164,8 @@ pub(super) fn nulls(subject: &Subject<'_>) -> Result<Vec<Failure>, CheckError> {
         let Some((facts, _)) = facts else { continue };
         if facts.liq_collected && !facts.scanned_whole {
             let why = "counts as scanned, though not every block of the day was";
-            failures.push(Failure::new(why).of_row(gold, row).column("log_cov_share").expected(Some(1.0)));
+            failures
+                .push(Failure::new(why).of_row(gold, row).column("log_cov_share").expected_number(Some(1.0)));
         }
     }
     Ok(failures)

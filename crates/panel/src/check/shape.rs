@@ -1,9 +1,10 @@
 //! Checks of the frame and of its columns: G1, G2, G9.
 
-use super::{CheckError, Failure, Subject};
+use super::{CheckError, OfGold, Subject};
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, RecordBatch};
 use lake::day::Day;
+use lake::failure::Failure;
 use lake::schema::Table;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +22,7 @@ pub(super) fn schema(table: &Table, batch: &RecordBatch) -> Vec<Failure> {
         let wanted = column.kind.data_type();
         if *have != wanted {
             let failure = wrong("the column is of another type");
-            failures.push(failure.found_text(Some(have.to_string())).expected_text(Some(wanted.to_string())));
+            failures.push(failure.found(have).expected(wanted));
             continue;
         }
         if have_at != at {
@@ -32,12 +33,12 @@ pub(super) fn schema(table: &Table, batch: &RecordBatch) -> Vec<Failure> {
         }
         if !column.nullable && array.null_count() > 0 {
             let nulls = format!("{} nulls", array.null_count());
-            failures.push(wrong("the column is never null").found_text(Some(nulls)));
+            failures.push(wrong("the column is never null").found(nulls));
         }
         if let Some(words) = array.as_string_opt::<i32>().filter(|_| !column.words.is_empty()) {
             let unknown: BTreeSet<&str> =
                 words.iter().flatten().filter(|word| !column.words.contains(word)).collect();
-            let failure = |word: &&str| wrong("not one of the column's words").found_text(Some(*word));
+            let failure = |word: &&str| wrong("not one of the column's words").found(*word);
             failures.extend(unknown.iter().map(failure));
         }
     }
@@ -62,17 +63,19 @@ pub(super) fn frame(subject: &Subject<'_>) -> Result<Vec<Failure>, CheckError> {
         for day in run.days.days() {
             match seen.remove(&(csu.as_str(), day)).unwrap_or_default() {
                 1 => {}
-                0 => failures.push(Failure::new("the row is missing").of(csu, day)),
+                0 => failures.push(Failure::new("the row is missing").csu(csu).date(day)),
                 rows => failures.push(
                     Failure::new("the row is there more than once")
-                        .of(csu, day)
-                        .found(Some(rows as f64))
-                        .expected(Some(1.0)),
+                        .csu(csu)
+                        .date(day)
+                        .found_number(Some(rows as f64))
+                        .expected_number(Some(1.0)),
                 ),
             }
         }
     }
-    let foreign = seen.keys().map(|(csu, day)| Failure::new("the row is not of this run").of(csu, *day));
+    let foreign =
+        seen.keys().map(|(csu, day)| Failure::new("the row is not of this run").csu(csu).date(*day));
     failures.extend(foreign);
 
     let (nums, day_nums) = (gold.numbers("csu_num"), gold.numbers("day_num"));
@@ -84,12 +87,15 @@ pub(super) fn frame(subject: &Subject<'_>) -> Result<Vec<Failure>, CheckError> {
         let other = *of_num.entry(num as i64).or_insert(csu);
         if other != csu || expected.is_some_and(|expected| expected != num) {
             let failure = Failure::new(format!("csu_num is not the CSU's alone (also of {other})"));
-            failures.push(failure.of_row(gold, row).column("csu_num").found(Some(num)).expected(expected));
+            failures.push(
+                failure.of_row(gold, row).column("csu_num").found_number(Some(num)).expected_number(expected),
+            );
         }
         let expected = f64::from(gold.days[row].days_since_epoch());
         if day_nums[row] != Some(expected) {
             let failure = Failure::new("day_num is not that of the date").of_row(gold, row);
-            failures.push(failure.column("day_num").found(day_nums[row]).expected(Some(expected)));
+            failures
+                .push(failure.column("day_num").found_number(day_nums[row]).expected_number(Some(expected)));
         }
     }
     Ok(failures)
@@ -104,9 +110,7 @@ pub(super) fn days(subject: &Subject<'_>) -> Result<Vec<Failure>, CheckError> {
         if gold.csus[row - 1] == gold.csus[row] && before.next() != here {
             let failure =
                 Failure::new("the day does not follow the one before it").of_row(gold, row).column("date");
-            failures.push(
-                failure.found_text(Some(here.to_string())).expected_text(Some(before.next().to_string())),
-            );
+            failures.push(failure.found(here).expected(before.next()));
         } else if gold.csus[row - 1] > gold.csus[row] {
             failures.push(Failure::new("rows are not in order of csu").of_row(gold, row).column("csu"));
         }

@@ -1,7 +1,7 @@
 //! The bill of the last `extract run`, from `state/reports/<run>.json`. `state/` may be deleted at any time, so a
 //! report without one says so.
 
-use super::numbers;
+use crate::numbers;
 use lake::path::run_report;
 use lake::run::Run;
 use lake::store::{Lake, StoreError};

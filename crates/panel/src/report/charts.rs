@@ -1,7 +1,7 @@
 //! Sums over CSUs by day, as tables that the charts are drawn from.
 
 use super::facts::{Fact, Facts};
-use super::numbers;
+use crate::numbers;
 use std::collections::BTreeMap;
 
 /// Groups of a chart; the smaller ones are put together.

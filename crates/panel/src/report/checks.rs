@@ -1,7 +1,7 @@
 //! Checks that have failing rows.
 
-use super::numbers::NULL;
 use crate::findings::Check;
+use crate::numbers::NULL;
 
 /// Rows shown of a check.
 const SHOWN: usize = 20;

@@ -1,7 +1,7 @@
 //! The heat map: each CSU's days as runs of equal days, with what became of them and why.
 
 use super::facts::{Fact, Facts, Silver};
-use super::numbers;
+use crate::numbers;
 use lake::status::{Dataset, Status, UsdStatus};
 use std::collections::BTreeSet;
 

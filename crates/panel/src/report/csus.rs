@@ -1,7 +1,7 @@
 //! A line and a part for each CSU.
 
 use super::facts::{Fact, Facts, Reserve, Silver};
-use super::numbers::{self, NULL};
+use crate::numbers::{self, NULL};
 use lake::registry::Csu;
 use lake::run::Run;
 use lake::status::Status;

@@ -1,6 +1,6 @@
 //! Bronze as the checks see it: every object of a month, with what it says of itself even where the build refuses it.
 
-use super::{CheckError, Lead, Subject};
+use super::{CheckError, Subject};
 use crate::read::{Flaw, Listed, Object, ledger};
 use futures::{StreamExt, TryStreamExt, stream};
 use lake::B256;
@@ -10,6 +10,7 @@ use lake::bronze::{
 };
 use lake::day::Day;
 use lake::digest::sha256_hex;
+use lake::failure::Failure;
 use lake::ledger::LedgerEntry;
 use lake::manifest::Manifest;
 use lake::path::BronzeKey;
@@ -217,37 +218,37 @@ fn is_like_a_key(word: &str) -> bool {
         && count(char::is_ascii_lowercase) >= 3
 }
 
-fn about(seen: &Seen, why: impl Into<String>) -> Lead {
-    let lead = Lead::new(why).date(seen.key.date()).column(seen.path.clone());
+fn about(seen: &Seen, why: impl Into<String>) -> Failure {
+    let failure = Failure::new(why).date(seen.key.date()).column(seen.path.clone());
     match &seen.key {
-        BronzeKey::Tvl { csu, .. } | BronzeKey::Liquidations { csu, .. } => lead.csu(csu),
-        _ => lead,
+        BronzeKey::Tvl { csu, .. } | BronzeKey::Liquidations { csu, .. } => failure.csu(csu),
+        _ => failure,
     }
 }
 
 /// B1.
-pub(super) fn records(subject: &Subject<'_>) -> Vec<Lead> {
-    let lead = |seen: &Seen| seen.fault.as_ref().map(|fault| about(seen, fault.to_string()));
-    subject.bronze.objects.iter().filter_map(lead).collect()
+pub(super) fn records(subject: &Subject<'_>) -> Vec<Failure> {
+    let failure = |seen: &Seen| seen.fault.as_ref().map(|fault| about(seen, fault.to_string()));
+    subject.bronze.objects.iter().filter_map(failure).collect()
 }
 
 /// B2, first half: a path that no object of the lake has, such as a second copy.
-pub(super) fn stray(path: &Path) -> Lead {
-    Lead::new("it is the path of no object that the lake knows").column(path.to_string())
+pub(super) fn stray(path: &Path) -> Failure {
+    Failure::new("it is the path of no object that the lake knows").column(path.to_string())
 }
 
 /// B2, second half: what was written once is as it was when silver was built.
-pub(super) fn once(subject: &Subject<'_>) -> Vec<Lead> {
+pub(super) fn once(subject: &Subject<'_>) -> Vec<Failure> {
     let there: BTreeMap<&str, &Seen> =
         subject.bronze.objects.iter().map(|seen| (seen.path.as_str(), seen)).collect();
-    let lead = |(path, sha256): (&String, &String)| {
+    let failure = |(path, sha256): (&String, &String)| {
         let key = BronzeKey::parse(&Path::from(path.as_str()))?;
         if matches!(key, BronzeKey::Audit { .. } | BronzeKey::Fill { .. }) {
             return None;
         }
         match there.get(path.as_str()) {
             None => Some(
-                Lead::new("it was removed since silver was built")
+                Failure::new("it was removed since silver was built")
                     .date(key.date())
                     .column(path.clone())
                     .expected(sha256),
@@ -258,22 +259,22 @@ pub(super) fn once(subject: &Subject<'_>) -> Vec<Lead> {
             Some(_) => None,
         }
     };
-    subject.bronze.inputs.iter().filter_map(lead).collect()
+    subject.bronze.inputs.iter().filter_map(failure).collect()
 }
 
 /// B3.
-pub(super) fn registry(subject: &Subject<'_>) -> Vec<Lead> {
-    let mut leads = Vec::new();
+pub(super) fn registry(subject: &Subject<'_>) -> Vec<Failure> {
+    let mut failures = Vec::new();
     for seen in &subject.bronze.objects {
         let mut compare = |what: &str, found: String, expected: String| {
             if found != expected {
-                leads.push(about(seen, format!("another {what}")).found(found).expected(expected));
+                failures.push(about(seen, format!("another {what}")).found(found).expected(expected));
             }
         };
         let chain = match &seen.key {
             BronzeKey::Tvl { csu, .. } | BronzeKey::Liquidations { csu, .. } => {
                 let Some(row) = subject.registry.csu(csu) else {
-                    leads.push(about(seen, "the registry has no such CSU").found(csu));
+                    failures.push(about(seen, "the registry has no such CSU").found(csu));
                     continue;
                 };
                 if let Some(of) = &seen.csu {
@@ -289,7 +290,7 @@ pub(super) fn registry(subject: &Subject<'_>) -> Vec<Lead> {
             BronzeKey::Fill { .. } => continue,
         };
         match (&seen.day, subject.registry.chain(chain)) {
-            (_, None) => leads.push(about(seen, "the registry has no such chain").found(chain)),
+            (_, None) => failures.push(about(seen, "the registry has no such chain").found(chain)),
             (Some(day), Some(row)) => {
                 compare("chain", day.chain.clone(), row.name.clone());
                 compare("chain id", day.chain_id.to_string(), row.chain_id.to_string());
@@ -297,12 +298,12 @@ pub(super) fn registry(subject: &Subject<'_>) -> Vec<Lead> {
             (None, Some(_)) => {}
         }
     }
-    leads
+    failures
 }
 
 /// B4.
-pub(super) fn window(subject: &Subject<'_>) -> Vec<Lead> {
-    let mut leads = Vec::new();
+pub(super) fn window(subject: &Subject<'_>) -> Vec<Failure> {
+    let mut failures = Vec::new();
     let zone = &subject.run.zone;
     for seen in &subject.bronze.objects {
         let (Some(day), Ok(window)) = (&seen.day, zone.window(seen.key.date())) else { continue };
@@ -312,10 +313,10 @@ pub(super) fn window(subject: &Subject<'_>) -> Vec<Lead> {
             let text = |(date, zone, start, end): (String, String, i64, i64)| {
                 format!("{date} of {zone}, {start} to {end}, {} hours", end.saturating_sub(start) / 3600)
             };
-            leads.push(about(seen, "another window").found(text(found)).expected(text(expected)));
+            failures.push(about(seen, "another window").found(text(found)).expected(text(expected)));
         }
     }
-    leads
+    failures
 }
 
 fn time(header: &Header) -> i64 {
@@ -327,14 +328,14 @@ fn named(header: &Header) -> String {
 }
 
 /// B5.
-pub(super) fn snapshot(subject: &Subject<'_>) -> Vec<Lead> {
-    let mut leads = Vec::new();
+pub(super) fn snapshot(subject: &Subject<'_>) -> Vec<Failure> {
+    let mut failures = Vec::new();
     let blocks = subject.bronze.blocks();
     for seen in &subject.bronze.objects {
         let Some(day) = &seen.day else { continue };
         let mut must = |holds: bool, why: &str, found: &Header| {
             if !holds {
-                leads.push(about(seen, why).found(named(found)));
+                failures.push(about(seen, why).found(named(found)));
             }
         };
         let of_chain = blocks.get(&(day.chain.as_str(), seen.key.date()));
@@ -369,12 +370,12 @@ pub(super) fn snapshot(subject: &Subject<'_>) -> Vec<Lead> {
             Kind::Other => {}
         }
     }
-    leads
+    failures
 }
 
 /// B6.
-pub(super) fn chain(subject: &Subject<'_>) -> Vec<Lead> {
-    let mut leads = Vec::new();
+pub(super) fn chain(subject: &Subject<'_>) -> Vec<Failure> {
+    let mut failures = Vec::new();
     let mut last = subject.before.bronze.blocks.clone();
     for ((chain, date), blocks) in subject.bronze.blocks() {
         let earlier = last.insert(chain.to_owned(), blocks.clone());
@@ -386,39 +387,39 @@ pub(super) fn chain(subject: &Subject<'_>) -> Vec<Lead> {
         else {
             continue;
         };
-        leads.push(
-            Lead::new("the block before the day is not the last of the day before")
+        failures.push(
+            Failure::new("the block before the day is not the last of the day before")
                 .date(date)
                 .column(BronzeKey::Blocks { chain: chain.to_owned(), date }.to_string())
                 .found(named(&found))
                 .expected(named(&expected)),
         );
     }
-    leads
+    failures
 }
 
 /// B7.
-pub(super) fn whole(subject: &Subject<'_>) -> Vec<Lead> {
-    let mut leads = Vec::new();
+pub(super) fn whole(subject: &Subject<'_>) -> Vec<Failure> {
+    let mut failures = Vec::new();
     let blocks = subject.bronze.blocks();
     for seen in &subject.bronze.objects {
         match &seen.kind {
-            Kind::Snapshot(_, 0) => leads.push(about(seen, "it has no call")),
+            Kind::Snapshot(_, 0) => failures.push(about(seen, "it has no call")),
             Kind::Logs(of) => {
                 let tiles = of.blocks.map_or(of.scanned.count() == 0, |span| of.scanned.is_exactly(span));
                 if !tiles {
                     let spans: Vec<String> = of.scanned.spans().iter().map(ToString::to_string).collect();
                     let expected = of.blocks.map_or("no block".to_owned(), |span| span.to_string());
-                    let lead = about(seen, "the scanned blocks do not tile the day's");
-                    leads.push(lead.found(spans.join(", ")).expected(expected));
+                    let failure = about(seen, "the scanned blocks do not tile the day's");
+                    failures.push(failure.found(spans.join(", ")).expected(expected));
                 }
                 let of_day = seen.day.as_ref().and_then(|day| blocks.get(&(day.chain.as_str(), day.date)));
                 if let Some(of_day) = of_day.filter(|of_day| of_day.span() != of.blocks) {
                     let text = |span: Option<lake::span::BlockSpan>| {
                         span.map_or("no block".to_owned(), |span| span.to_string())
                     };
-                    let lead = about(seen, "its blocks are not those of the chain's day");
-                    leads.push(lead.found(text(of.blocks)).expected(text(of_day.span())));
+                    let failure = about(seen, "its blocks are not those of the chain's day");
+                    failures.push(failure.found(text(of.blocks)).expected(text(of_day.span())));
                 }
                 let read: BTreeSet<u64> = of.reads.iter().map(|reads| reads.block.number).collect();
                 let unread: BTreeSet<u64> = of
@@ -427,7 +428,7 @@ pub(super) fn whole(subject: &Subject<'_>) -> Vec<Lead> {
                     .map(|log| log.block_number)
                     .filter(|number| !read.contains(number))
                     .collect();
-                leads.extend(unread.iter().map(|number| {
+                failures.extend(unread.iter().map(|number| {
                     about(seen, "a block with a log has no reads").found(format!("block {number}"))
                 }));
             }
@@ -440,16 +441,18 @@ pub(super) fn whole(subject: &Subject<'_>) -> Vec<Lead> {
         if let (Some(scanned), Some(expected)) = counts
             && scanned != expected
         {
-            let lead = Lead::new(format!("the ledger calls {dataset} collected"));
-            leads.push(lead.csu(csu).date(*date).column("blocks_scanned").found(scanned).expected(expected));
+            let failure = Failure::new(format!("the ledger calls {dataset} collected"));
+            failures.push(
+                failure.csu(csu).date(*date).column("blocks_scanned").found(scanned).expected(expected),
+            );
         }
     }
-    leads
+    failures
 }
 
 /// B8.
-pub(super) fn logs(subject: &Subject<'_>) -> Vec<Lead> {
-    let mut leads = Vec::new();
+pub(super) fn logs(subject: &Subject<'_>) -> Vec<Failure> {
+    let mut failures = Vec::new();
     let mut hashes: BTreeMap<(String, u64), (B256, String)> = BTreeMap::new();
     // A log belongs to one CSU.
     let mut there: BTreeMap<(String, u64, u64), String> = BTreeMap::new();
@@ -468,14 +471,14 @@ pub(super) fn logs(subject: &Subject<'_>) -> Vec<Lead> {
                 for log in &of.logs {
                     let at = format!("log {} of block {}", log.log_index, log.block_number);
                     if !of.blocks.is_some_and(|span| span.contains(log.block_number)) {
-                        leads.push(about(seen, "a log lies outside the day's blocks").found(&at));
+                        failures.push(about(seen, "a log lies outside the day's blocks").found(&at));
                     }
                     if !of.filter.matches(log) {
-                        leads.push(about(seen, "a log is none of the filter's").found(&at));
+                        failures.push(about(seen, "a log is none of the filter's").found(&at));
                     }
                     let key = (day.chain.clone(), log.block_number, log.log_index);
                     if let Some(path) = there.insert(key, seen.path.clone()) {
-                        leads
+                        failures
                             .push(about(seen, format!("a log is there twice: here and in {path}")).found(at));
                     }
                 }
@@ -486,36 +489,39 @@ pub(super) fn logs(subject: &Subject<'_>) -> Vec<Lead> {
             let (first, path) =
                 hashes.entry((day.chain.clone(), number)).or_insert_with(|| (hash, seen.path.clone()));
             if *first != hash {
-                let lead = about(seen, format!("block {number} has another hash in {path}"));
-                leads.push(lead.found(format!("{hash:#x}")).expected(format!("{first:#x}")));
+                let failure = about(seen, format!("block {number} has another hash in {path}"));
+                failures.push(failure.found(format!("{hash:#x}")).expected(format!("{first:#x}")));
             }
         }
     }
-    leads
+    failures
 }
 
 /// B9, first half.
-pub(super) fn reasons(subject: &Subject<'_>) -> Vec<Lead> {
-    let mut leads = Vec::new();
+pub(super) fn reasons(subject: &Subject<'_>) -> Vec<Failure> {
+    let mut failures = Vec::new();
     for (((csu, date), dataset), object) in &subject.bronze.ledger {
-        let lead = |why: String| Lead::new(why).csu(csu).date(*date).column(object.path.clone());
+        let failure = |why: String| Failure::new(why).csu(csu).date(*date).column(object.path.clone());
         match &object.content {
-            Err(Flaw::Ledger { why }) => leads.push(lead(format!("it is no ledger entry: {why}"))),
-            Err(flaw) => leads.push(lead(flaw.to_string())),
+            Err(Flaw::Ledger { why }) => failures.push(failure(format!("it is no ledger entry: {why}"))),
+            Err(flaw) => failures.push(failure(flaw.to_string())),
             Ok(entry) => {
                 let needs_reason =
                     matches!(entry.status, Status::Partial | Status::ArchiveUnavailable | Status::Failed);
                 if needs_reason && (entry.reason.is_none() || entry.message.is_empty()) {
-                    leads.push(lead(format!("{dataset} is {} without a reason and a message", entry.status)));
+                    failures.push(failure(format!(
+                        "{dataset} is {} without a reason and a message",
+                        entry.status
+                    )));
                 }
             }
         }
     }
-    leads
+    failures
 }
 
 /// B9, second half.
-pub(super) fn secrets(subject: &Subject<'_>) -> Vec<Lead> {
+pub(super) fn secrets(subject: &Subject<'_>) -> Vec<Failure> {
     // The finding says where, never what.
     let of_objects = subject
         .bronze
@@ -525,15 +531,16 @@ pub(super) fn secrets(subject: &Subject<'_>) -> Vec<Lead> {
         .map(|seen| about(seen, format!("it holds {}", seen.secrets.join(" and "))));
     let of_ledger = subject.bronze.ledger.iter().filter_map(|(((csu, date), _), object)| {
         let found = secrets_in(object.sound()?.message.as_bytes());
-        let lead = || Lead::new(format!("its message holds {}", found.join(" and "))).csu(csu).date(*date);
-        (!found.is_empty()).then(|| lead().column(object.path.clone()))
+        let failure =
+            || Failure::new(format!("its message holds {}", found.join(" and "))).csu(csu).date(*date);
+        (!found.is_empty()).then(|| failure().column(object.path.clone()))
     });
     of_objects.chain(of_ledger).collect()
 }
 
 /// B10.
-pub(super) fn calls(subject: &Subject<'_>) -> Vec<Lead> {
-    let mut leads = Vec::new();
+pub(super) fn calls(subject: &Subject<'_>) -> Vec<Failure> {
+    let mut failures = Vec::new();
     let mut last = subject.before.bronze.calls.clone();
     for seen in &subject.bronze.objects {
         let (BronzeKey::Tvl { csu, date }, Kind::Snapshot(_, calls)) = (&seen.key, &seen.kind) else {
@@ -545,11 +552,11 @@ pub(super) fn calls(subject: &Subject<'_>) -> Vec<Lead> {
         };
         let change = (*calls as f64 / earlier as f64 - 1.0).abs();
         if change > CALLS_CHANGE {
-            let lead = about(seen, format!("the number of calls changed by {:.0}%", change * 100.0));
-            leads.push(lead.found(calls).expected(earlier));
+            let failure = about(seen, format!("the number of calls changed by {:.0}%", change * 100.0));
+            failures.push(failure.found(calls).expected(earlier));
         }
     }
-    leads
+    failures
 }
 
 #[cfg(test)]

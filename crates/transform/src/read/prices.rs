@@ -1,8 +1,8 @@
 //! Prices that belong to no CSU: the chain's price book, and what off-chain services were asked to fill gaps.
 
-use super::{
-    Expected, Flaw, Listed, NameAndDay, Object, day_of_chain, fetch, fits, named, object, proof, same,
-};
+use super::decode::{day_of_chain, fits, named, proof, same};
+use super::fetching::{fetch, object};
+use super::{Expected, Flaw, Listed, NameAndDay, Object};
 use lake::B256;
 use lake::bronze::{DayBlocks, Fill, Header, PriceBook, Record};
 use lake::path::BronzeKey;

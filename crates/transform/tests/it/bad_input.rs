@@ -93,12 +93,21 @@ fn two_hundred_megabytes() {
 
 #[test]
 fn a_hundred_thousand_levels_deep() {
-    for field in ["calls", "nothing_of_ours"] {
-        refused(Dataset::Tvl, "recursion limit exceeded", |house, path| {
+    for (field, words) in
+        [("calls", "duplicate field `calls`"), ("nothing_of_ours", "unknown field `nothing_of_ours`")]
+    {
+        refused(Dataset::Tvl, words, |house, path| {
             let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
             resealed(house, path, |body| format!("{},\"{field}\":{deep}}}", &body[..body.len() - 1]));
         });
     }
+    refused(Dataset::Tvl, "invalid type: sequence, expected a string", |house, path| {
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        resealed(house, path, |body| {
+            let at = body.find("\"calls\":").unwrap() + "\"calls\":".len();
+            format!("{}{deep}}}", &body[..at])
+        });
+    });
 }
 
 #[test]

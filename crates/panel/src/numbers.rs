@@ -1,10 +1,10 @@
 //! Numbers as people read them. A null is an en dash.
 
 /// What stands for a null.
-pub(super) const NULL: &str = "–";
+pub(crate) const NULL: &str = "–";
 
 /// A number with separators between thousands.
-pub(super) fn separated(value: f64, decimals: usize) -> String {
+pub(crate) fn separated(value: f64, decimals: usize) -> String {
     let text = format!("{:.decimals$}", value.abs());
     let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
     let mut grouped = String::new();
@@ -19,23 +19,23 @@ pub(super) fn separated(value: f64, decimals: usize) -> String {
 }
 
 /// US dollars and cents.
-pub(super) fn usd(value: Option<f64>) -> String {
+pub(crate) fn usd(value: Option<f64>) -> String {
     value.map_or_else(|| NULL.to_owned(), |value| separated(value, 2))
 }
 
 /// A price: more digits the smaller it is.
-pub(super) fn price(value: Option<f64>) -> String {
+pub(crate) fn price(value: Option<f64>) -> String {
     let decimals = |value: f64| if value == 0.0 || value.abs() >= 1.0 { 4 } else { 8 };
     value.map_or_else(|| NULL.to_owned(), |value| separated(value, decimals(value)))
 }
 
 /// A fraction with four digits.
-pub(super) fn fraction(value: Option<f64>) -> String {
+pub(crate) fn fraction(value: Option<f64>) -> String {
     value.map_or_else(|| NULL.to_owned(), |value| format!("{value:.4}"))
 }
 
 /// A count.
-pub(super) fn whole(value: impl TryInto<i64>) -> String {
+pub(crate) fn whole(value: impl TryInto<i64>) -> String {
     value.try_into().map_or_else(
         |_| NULL.to_owned(),
         |value: i64| {
@@ -46,17 +46,17 @@ pub(super) fn whole(value: impl TryInto<i64>) -> String {
 }
 
 /// A count that may be null.
-pub(super) fn count(value: Option<i32>) -> String {
+pub(crate) fn count(value: Option<i32>) -> String {
     value.map_or_else(|| NULL.to_owned(), |value| whole(i64::from(value)))
 }
 
 /// A share in per cent.
-pub(super) fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     format!("{:.1}%", 100.0 * share)
 }
 
 /// US dollars in a few digits.
-pub(super) fn short_usd(value: f64) -> String {
+pub(crate) fn short_usd(value: f64) -> String {
     let (unit, word) = match value.abs() {
         size if size >= 1e9 => (1e9, " bn"),
         size if size >= 1e6 => (1e6, " m"),
