@@ -267,6 +267,8 @@ impl Street {
         self.withdraw(ALICE, "USDC", "130000")?;
         self.supply(CAROL, "WBTC", "2")?;
         self.withdraw(CAROL, "USDC", "95000.5")?;
+        self.supply(BOB, "WETH", "50.5")?;
+        self.withdraw(BOB, "USDC", "40000")?;
         self.s.at(0, 16, 0)?;
         self.lend("WETH", "600000")?;
         self.lend("WBTC", "400000.000001")?;

@@ -198,9 +198,13 @@ source = "{SOURCE}"
     Ok(feeds)
 }
 
-/// The registry's endpoints with the live nodes' addresses in place of the recording.
+/// The registry's endpoints with the live nodes' addresses in place of the recording. They may be asked as fast as they
+/// answer: the pace of a free public endpoint would be most of the time of a recording.
 pub fn live_providers(demo: &Demo) -> String {
-    demo.chains().iter().map(|chain| endpoint(chain.spec.name, &chain.node.url())).collect()
+    let live = |chain: &Chain<'_>| {
+        format!("{}requests_per_second = 10000.0\n", endpoint(chain.spec.name, &chain.node.url()))
+    };
+    demo.chains().iter().map(live).collect()
 }
 
 fn endpoint(chain: &str, url: &str) -> String {
