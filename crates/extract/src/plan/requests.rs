@@ -2,6 +2,7 @@
 
 use crate::collect::{Collector, DayTasks, LayoutHistory, Unit};
 use crate::history::{KEPT_EVERY, Reaches};
+use crate::liquidation::HEADERS_OF_HISTORY;
 use crate::plan::Basis;
 use crate::plan::costs::Costs;
 use crate::prices::CALLS_PER_FEED;
@@ -468,6 +469,9 @@ impl<'a> Collector<'a> {
             for ((at, purpose, method, _), calls) in of_piece.rows {
                 bill.estimate(at, purpose, method, calls * pieces as f64);
             }
+            // One for each block with a listing's log, and so many at most: a listing of any age has as many.
+            let headers = HEADERS_OF_HISTORY as f64 * pieces as f64;
+            bill.estimate(known.headers, Purpose::Sample, HEADER, headers);
         }
     }
 }
