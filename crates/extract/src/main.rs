@@ -45,7 +45,9 @@ enum Command {
     /// Print the bill of a run before anything is sent: requests by method, units, hours, share of each key's month.
     ///
     /// Example: extract plan --run pipelines/runs/2024-12.toml
-    Plan(RunArgs),
+    ///
+    /// Example: extract plan --run pipelines/runs/2024-12.toml --csu '*' --by-csu
+    Plan(PlanArgs),
     /// Ask every endpoint what it can do, and keep it for later runs: chain, head, how old its state and logs are, log
     /// window, state overrides, batch size. Says what is wrong and what to do, and what the lake's store can promise.
     ///
@@ -141,6 +143,15 @@ struct RunArgs {
 }
 
 #[derive(Args)]
+struct PlanArgs {
+    #[command(flatten)]
+    run: RunArgs,
+    /// Print each CSU with the view calls of its snapshots, or why nothing is asked for it.
+    #[arg(long)]
+    by_csu: bool,
+}
+
+#[derive(Args)]
 struct DoctorArgs {
     /// Run file: its chains are examined, down to its first day, and its lake keeps what was found.
     #[arg(long, value_name = "FILE")]
@@ -219,7 +230,7 @@ async fn begin(args: &RunArgs) -> anyhow::Result<(Run, Lake, Providers)> {
     Ok((run, lake, providers))
 }
 
-async fn plan(args: RunArgs) -> anyhow::Result<ExitCode> {
+async fn plan(PlanArgs { run: args, by_csu }: PlanArgs) -> anyhow::Result<ExitCode> {
     let (run, lake, providers) = begin(&args).await?;
     let progress = Progress::to_stderr();
     let collector = Collector {
@@ -235,6 +246,9 @@ async fn plan(args: RunArgs) -> anyhow::Result<ExitCode> {
     if args.json {
         println!("{}", serde_json::to_string_pretty(&plan)?);
     } else {
+        if by_csu {
+            print!("{}", plan.csus_in_words());
+        }
         print!("{}", plan.in_words());
     }
     Ok(if plan.without_endpoint.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
