@@ -1,4 +1,5 @@
-//! Venus's core pool from its compiled npm artefacts: Unitroller, diamond with four facets, markets that count blocks.
+//! Venus from its compiled npm artefacts: the core pool (Unitroller, diamond with four facets, markets that count blocks,
+//! the market of the chain's coin, VAI, the Liquidator), and what isolated pools are made of.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -25,6 +26,14 @@ impl Artefacts {
     /// When npm cannot fetch it.
     pub fn core_pool(artifacts: &Artifacts) -> Result<Self> {
         Ok(Self(package(artifacts.cache(), "@venusprotocol/venus-protocol", "9.2.0")?))
+    }
+
+    /// Venus's isolated pools.
+    ///
+    /// # Errors
+    /// When npm cannot fetch them.
+    pub fn isolated_pools(artifacts: &Artifacts) -> Result<Self> {
+        Ok(Self(package(artifacts.cache(), "@venusprotocol/isolated-pools", "4.4.0")?))
     }
 
     fn file(&self, path: &str) -> PathBuf {
@@ -65,8 +74,49 @@ impl Artefacts {
 pub struct Market {
     /// Its vToken.
     pub v_token: Address,
-    /// What it lends.
+    /// What it lends; the wrapped coin for the market of the chain's coin.
     pub token: Token,
+    /// Whether it lends the chain's coin.
+    pub is_coin: bool,
+}
+
+/// What Venus's contracts want around them, of our own (`contracts/Venus.sol`).
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings {
+    /// An oracle of both lines.
+    pub oracle: Address,
+    /// Takes the protocol's share.
+    pub reserve: Address,
+}
+
+impl Surroundings {
+    /// Queues their creation.
+    ///
+    /// # Errors
+    /// When the compiler, or the node, refuses.
+    pub fn deploy(s: &mut Story) -> Result<Self> {
+        let code = s.compile_ours("Venus.sol", &["VenusOracle", "ShareReserve"])?;
+        let oracle = s.create("an oracle", code.code("VenusOracle")?, &[])?;
+        Ok(Self { oracle, reserve: s.create("share reserve", code.code("ShareReserve")?, &[])? })
+    }
+}
+
+/// Queues a proxy of a contract.
+///
+/// # Errors
+/// When the compiler, or the node, refuses.
+pub fn proxy(s: &mut Story, implementation: Address) -> Result<Address> {
+    let code = s.compile_ours("Venus.sol", &["Proxy"])?.code("Proxy")?.to_vec();
+    s.create("a proxy", &code, &[implementation.into()])
+}
+
+/// VAI: the token and its controller's proxy.
+#[derive(Clone, Copy, Debug)]
+pub struct Vai {
+    /// The token.
+    pub token: Token,
+    /// The controller.
+    pub controller: Address,
 }
 
 /// A core pool.
@@ -78,7 +128,8 @@ pub struct Venus {
     pub comptroller: Address,
     /// A price oracle that anyone moves.
     pub oracle: Address,
-    access: Address,
+    /// Lets the deployer do everything.
+    pub access: Address,
     model: Address,
     /// The block of the comptroller.
     pub deployed_block: u64,
@@ -154,9 +205,80 @@ impl Venus {
                 DEPLOYER.into(),
             ],
         )?;
-        let market = Market { v_token, token };
+        let market = Market { v_token, token, is_coin: false };
         self.set_up(s, &market, price, factor)?;
         Ok(market)
+    }
+
+    /// Prices by another oracle from now on.
+    ///
+    /// # Errors
+    /// When the node refuses the transaction.
+    pub fn use_oracle(&mut self, s: &mut Story, oracle: Address) -> Result<()> {
+        self.oracle = oracle;
+        s.admin(self.comptroller, "_setPriceOracle(address)", &[oracle.into()])
+    }
+
+    /// Lists a market of the chain's coin, and the wrapped coin. It wants an oracle that knows markets without a token.
+    ///
+    /// # Errors
+    /// When the node refuses a transaction.
+    pub fn list_coin(&self, s: &mut Story, price: &str, factor: &str) -> Result<Market> {
+        let address = self.artefacts.create(s, "test/WBNB", &[])?;
+        let v_token = self.artefacts.create(
+            s,
+            "Tokens/VTokens/VBNB",
+            &[
+                self.comptroller.into(),
+                self.model.into(),
+                units("0.02", 28)?.into(),
+                "Venus BNB".into(),
+                "vBNB".into(),
+                8.into(),
+                DEPLOYER.into(),
+            ],
+        )?;
+        let token = Token { address, decimals: 18, symbol: "WBNB" };
+        let market = Market { v_token, token, is_coin: true };
+        self.set_up(s, &market, price, factor)?;
+        Ok(market)
+    }
+
+    /// Sets up VAI: half of what an account could borrow may be minted, at two per cent a year.
+    ///
+    /// # Errors
+    /// When the node refuses a transaction.
+    pub fn add_vai(&self, s: &mut Story, receiver: Address) -> Result<Vai> {
+        let chain_id = s.chain.spec.chain_id;
+        let address = self.artefacts.create(s, "Tokens/VAI/VAI", &[chain_id.into()])?;
+        let controller = self.artefacts.create(s, "Tokens/VAI/VAIUnitroller", &[])?;
+        let code = self.artefacts.create(s, "Tokens/VAI/VAIController", &[])?;
+        s.admin(controller, "_setPendingImplementation(address)", &[code.into()])?;
+        s.admin(code, "_become(address)", &[controller.into()])?;
+        s.admin(controller, "initialize()", &[])?;
+        s.admin(controller, "_setComptroller(address)", &[self.comptroller.into()])?;
+        s.admin(controller, "setVAIToken(address)", &[address.into()])?;
+        s.admin(controller, "setAccessControl(address)", &[self.access.into()])?;
+        s.admin(controller, "setReceiver(address)", &[receiver.into()])?;
+        s.admin(controller, "setBaseRate(uint256)", &[mantissa("0.02")?])?;
+        s.admin(address, "rely(address)", &[controller.into()])?;
+        s.admin(self.comptroller, "_setVAIController(address)", &[controller.into()])?;
+        s.admin(self.comptroller, "_setVAIMintRate(uint256)", &[5_000.into()])?;
+        Ok(Vai { token: Token { address, decimals: 18, symbol: "VAI" }, controller })
+    }
+
+    /// Sets up the Liquidator, which all liquidations go through from now on: a twentieth of what is seized is the treasury's.
+    ///
+    /// # Errors
+    /// When the node refuses a transaction.
+    pub fn add_liquidator(&self, s: &mut Story, coin: &Market, reserve: Address) -> Result<Address> {
+        let args = [self.comptroller.into(), coin.v_token.into(), coin.token.address.into()];
+        let code = self.artefacts.create(s, "Liquidator/Liquidator", &args)?;
+        let liquidator = proxy(s, code)?;
+        let args = [mantissa("0.05")?, self.access.into(), reserve.into()];
+        s.admin(liquidator, "initialize(uint256,address,address)", &args)?;
+        s.admin(self.comptroller, "_setLiquidatorContract(address)", &[liquidator.into()])?;
+        Ok(liquidator)
     }
 
     fn set_up(&self, s: &mut Story, market: &Market, price: &str, factor: &str) -> Result<()> {
@@ -193,7 +315,8 @@ impl Venus {
     /// When the node refuses the transaction.
     pub fn price(&self, s: &mut Story, market: &Market, price: &str) -> Result<()> {
         let price = units(price, 36 - market.token.decimals)?;
-        let args = [market.token.address.into(), price.into()];
+        let asset = if market.is_coin { market.v_token } else { market.token.address };
+        let args = [asset.into(), price.into()];
         s.admin(self.oracle, "setDirectPrice(address,uint256)", &args)
     }
 
