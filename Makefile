@@ -23,7 +23,7 @@ help: ## this list
 build: ## the three programs
 	$(CARGO) build --package extract --package transform --package panel
 
-demo: build ## four days of two small chains, offline, from recording to panel
+demo: build ## four days of three small chains, offline, from recording to panel
 	$(call stage,extract) run --run pipelines/runs/demo.toml $(lake_flag)
 	$(call stage,transform) run --run pipelines/runs/demo.toml $(lake_flag)
 	$(call stage,panel) build --run pipelines/runs/demo.toml $(lake_flag)

@@ -83,7 +83,9 @@ pub(crate) enum Command {
     /// Print the bill of a run before anything is sent: requests by method, units, hours, share of each key's month.
     ///
     /// Example: extract plan --run pipelines/runs/2024-12.toml
-    Plan(RunArgs),
+    ///
+    /// Example: extract plan --run pipelines/runs/2024-12.toml --csu '*' --by-csu
+    Plan(PlanArgs),
     /// Say how far a run is: done, failed and why, not deployed, not attempted; percent, rate and time left; what each key has
     /// spent. Reads listings and no data: it may be asked at any time, from any machine that sees the lake.
     ///
@@ -237,6 +239,15 @@ impl RunArgs {
         let schedule = Schedule::of(run, self.shard, Duration::from_secs(self.abandoned_after));
         Ok(schedule.choosing(self.choice(run)?))
     }
+}
+
+#[derive(Args)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// Print each CSU with the view calls of its snapshots, or why nothing is asked for it.
+    #[arg(long)]
+    pub(crate) by_csu: bool,
 }
 
 #[derive(Args)]

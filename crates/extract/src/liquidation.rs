@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
 /// Blocks of a listing's logs whose headers are compared with them, at most.
-const HEADERS_OF_HISTORY: usize = 20;
+pub(crate) const HEADERS_OF_HISTORY: usize = 20;
 
 /// A CSU with its contracts and the logs that are its liquidations.
 struct Planned<'a> {

@@ -4,7 +4,7 @@ mod cli;
 
 use anyhow::Context;
 use clap::Parser;
-use cli::{Cli, Command, DoctorArgs, Everywhere, FillArgs, LogFormat, RunArgs, StatusArgs};
+use cli::{Cli, Command, DoctorArgs, Everywhere, FillArgs, LogFormat, PlanArgs, RunArgs, StatusArgs};
 use extract::checkpoint::Checkpoint;
 use extract::collect::Collector;
 use extract::coverage::Coverage;
@@ -93,7 +93,7 @@ async fn begin(args: &RunArgs, everywhere: &Everywhere) -> anyhow::Result<(Run, 
     Ok((run, lake, providers))
 }
 
-async fn plan(args: RunArgs, everywhere: &Everywhere) -> anyhow::Result<ExitCode> {
+async fn plan(PlanArgs { run: args, by_csu }: PlanArgs, everywhere: &Everywhere) -> anyhow::Result<ExitCode> {
     let (run, lake, providers) = begin(&args, everywhere).await?;
     let progress = everywhere.progress();
     let schedule = args.schedule(&run)?;
@@ -111,6 +111,9 @@ async fn plan(args: RunArgs, everywhere: &Everywhere) -> anyhow::Result<ExitCode
     if args.json {
         println!("{}", serde_json::to_string_pretty(&plan)?);
     } else {
+        if by_csu {
+            print!("{}", plan.csus_in_words());
+        }
         print!("{}", plan.in_words());
     }
     Ok(if plan.without_endpoint.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })

@@ -7,6 +7,7 @@
 //! requests made again after refusals.
 
 pub mod costs;
+mod of_csu;
 mod requests;
 mod words;
 
@@ -17,6 +18,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use of_csu::{CsuPlan, SnapshotCalls};
 pub(crate) use words::{right, with_separators};
 
 /// What a run will ask.
@@ -32,6 +34,8 @@ pub struct Plan {
     pub settled: BTreeMap<String, usize>,
     /// Tasks to be done.
     pub open: usize,
+    /// What is asked for each CSU of the run, or why nothing is, in order of id.
+    pub csus: Vec<CsuPlan>,
 }
 
 /// What a number of requests rests on.
@@ -91,11 +95,14 @@ impl Collector<'_> {
         for (chain, units) in self.units_by_chain().0 {
             let (days, settled) = self.open_days(chain, &units).await;
             let (days, _) = self.schedule.divide(&chain.name, days, |day| day.window.day);
+            let mut csus: Vec<CsuPlan> =
+                units.iter().map(|unit| CsuPlan::of(&unit.csu.id, chain, &days, &settled)).collect();
             for outcome in settled {
                 *plan.settled.entry(outcome.status.to_string()).or_default() += 1;
             }
             plan.open += days.iter().map(|day| day.tasks.len()).sum::<usize>();
             if days.is_empty() {
+                plan.csus.append(&mut csus);
                 continue;
             }
             let offers = self.offers(chain).await;
@@ -103,9 +110,16 @@ impl Collector<'_> {
                 let keys = self.providers.left_out.iter().filter(|row| row.chain == chain.name);
                 plan.without_endpoint
                     .insert(chain.name.clone(), keys.map(|row| row.variable.clone()).collect());
+                csus.iter_mut().for_each(CsuPlan::has_nobody_to_ask);
+                plan.csus.append(&mut csus);
                 continue;
             }
-            for asked in self.requests(chain, &days, &offers).await {
+            let (requests, view_calls) = self.requests(chain, &days, &offers).await;
+            for csu in &mut csus {
+                csu.snapshot_calls = view_calls.get(csu.csu.as_str()).copied();
+            }
+            plan.csus.append(&mut csus);
+            for asked in requests {
                 let tariff = asked.of.purse.as_ref().map(|purse| purse.tariff());
                 plan.rows.push(PlanRow {
                     chain: chain.name.clone(),
@@ -120,6 +134,7 @@ impl Collector<'_> {
                 });
             }
         }
+        plan.csus.sort_by(|one, other| one.csu.cmp(&other.csu));
         plan.purses = self.purse_plans(&plan.rows);
         plan
     }

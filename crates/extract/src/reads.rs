@@ -175,9 +175,11 @@ impl<'a> Reader<'a> {
     ) -> Result<Vec<CallRecord>, PoolError> {
         let at = At { purpose, block };
         let mut answers = self.answers(&calls, at).await?;
-        // A failure without data may be the contract's, or the batch's that ran out of gas. Asked again by themselves,
-        // with all the gas for the few, the two come apart. A plain call had all the gas.
-        let suspect = |answer: &Answer| answer.shared && !answer.ok && answer.output.is_empty();
+        // A failure without data may be the contract's, or the batch's that ran out of gas; and Multicall3's own words, of a
+        // call that is a batch itself, say no more. Asked again by themselves, with all the gas for the few, the two come
+        // apart. A plain call had all the gas.
+        let says_nothing = |output: &Bytes| output.is_empty() || multicall::says_call_failed(output);
+        let suspect = |answer: &Answer| answer.shared && !answer.ok && says_nothing(&answer.output);
         let suspects: Vec<usize> = answers
             .iter()
             .enumerate()

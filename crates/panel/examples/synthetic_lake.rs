@@ -1,6 +1,6 @@
 //! A made-up lake: a registry, a run and silver for 24 CSUs and the 366 days of 2024, with gaps of every kind.
 //!
-//! The demo has eight CSU-days, too few for a regression with effects of CSU and day, and for a look at a report. Every
+//! The demo has twenty CSU-days, too few for a regression with effects of CSU and day, and for a look at a report. Every
 //! name in this lake says that it is made up. `panel build` makes its gold, as it does of real silver.
 //!
 //! ```text

@@ -94,6 +94,9 @@ impl Missing {
 }
 
 fn revert_text(data: &Bytes) -> String {
+    if crate::multicall::says_call_failed(data) {
+        return ": a call within it failed, without a word why".to_owned();
+    }
     match alloy_sol_types::decode_revert_reason(data) {
         Some(reason) => {
             let reason = reason.strip_prefix("revert: ").unwrap_or(&reason);
@@ -189,6 +192,15 @@ mod tests {
         assert!(matches!(read(&record(true, vec![0; 31])), Err(Missing::Undecodable { length: 31, .. })));
         let none = Answers::default().value::<totalSupplyCall>("t.totalSupply", "");
         assert!(matches!(none, Err(Missing::NotAsked { .. })));
+    }
+
+    #[test]
+    fn multicalls_own_words_are_no_reason() {
+        use alloy_sol_types::SolError;
+        let data = alloy_sol_types::Revert { reason: "Multicall3: call failed".to_owned() }.abi_encode();
+        let error = Missing::Reverted { key: "morpho.market".into(), data: data.into() };
+        let told = "morpho.market reverted: a call within it failed, without a word why";
+        assert_eq!(error.to_string(), told);
     }
 
     #[test]

@@ -9,7 +9,7 @@
 mod code;
 
 use crate::answers::Call;
-use alloy_sol_types::{SolCall, sol};
+use alloy_sol_types::{SolCall, SolError, sol};
 use lake::{Address, Bytes};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -170,6 +170,15 @@ pub fn deployless_call_data(init_code: &[u8]) -> Option<&[u8]> {
     before.iter().copied().eq(before_the_call_data()).then_some(call_data)
 }
 
+/// What `aggregate3` reverts with when a call in it fails that may not fail (`src/Multicall3.sol`, 100 bytes of `Error(string)`).
+const CALL_FAILED: &str = "Multicall3: call failed";
+
+/// Whether revert data is Multicall3's own word that a call within it failed. It says nothing of why: the call's contract may
+/// have refused, or the gas was used up.
+pub fn says_call_failed(revert: &[u8]) -> bool {
+    alloy_sol_types::Revert::abi_decode(revert).is_ok_and(|error| error.reason == CALL_FAILED)
+}
+
 /// Return data that is no answer to a batch.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadBatch {
@@ -205,6 +214,18 @@ pub fn decode(data: &[u8], count: usize) -> Result<Vec<(bool, Bytes)>, BadBatch>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_multicalls_own_words_are_its_own() {
+        let words = |reason: &str| alloy_sol_types::Revert { reason: reason.to_owned() }.abi_encode();
+        assert!(says_call_failed(&words("Multicall3: call failed")));
+        assert_eq!(words("Multicall3: call failed").len(), 100);
+        for other in
+            [words("Multicall3: value mismatch"), words(""), words("call failed")[..40].to_vec(), vec![]]
+        {
+            assert!(!says_call_failed(&other), "{other:?}");
+        }
+    }
     use lake::Address;
 
     #[test]

@@ -16,15 +16,24 @@ use serde_json::{Value, json};
 
 use crate::devnet::artifacts::Artifacts;
 use crate::devnet::rpc::text;
-use crate::devnet::{self, Played, anvil, expected, registry};
+use crate::devnet::{self, Chain, DAYS, Demo, anvil, expected, registry};
 
 /// A recording larger than this does not belong in git.
-const MOST_BYTES: u64 = 5_000_000;
+const MOST_BYTES: u64 = 12_000_000;
+
+/// The demo's CSUs.
+const CSUS: [&str; 5] = [
+    "aave_v3_devnet_a",
+    "aave_v3_devnet_b",
+    "compound_v3_usdc_devnet_c",
+    "morpho_blue_devnet_c",
+    "venus_core_pool_devnet_c",
+];
 
 /// Options of `record-demo`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct RecordDemo {
-    /// Keep both chains running and print their URLs; Ctrl-C ends them. Records only if --extract is given too
+    /// Keep the chains running and print their URLs; Ctrl-C ends them. Records only if --extract is given too
     #[arg(long)]
     keep: bool,
     /// Only chains, expected answers and registry: do not run extract
@@ -62,16 +71,16 @@ pub fn run(options: &RecordDemo) -> Result<()> {
     anvil::end_all_on_interrupt(states.path().to_path_buf())?;
 
     let artifacts = Artifacts::fetch(&cache)?;
-    say(started, "contracts are ready, playing the story on both chains");
-    let chains = devnet::play(&artifacts, states.path())?;
-    for played in &chains {
-        let mb = played.node.disk_bytes() / 1_000_000;
-        say(started, &format!("{}: {} blocks, {mb} MB of states on disk", played.spec.name, played.head));
+    say(started, "contracts are ready, playing the story on all chains");
+    let mut chains = devnet::play(&artifacts, states.path())?;
+    for Chain { spec, node, head, .. } in chains.chains() {
+        let mb = node.disk_bytes() / 1_000_000;
+        say(started, &format!("{}: {head} blocks, {mb} MB of states on disk", spec.name));
     }
 
     let demo = root.join("data/demo");
     registry::verify(&demo.join("registry"), &registry::render(&chains)?, options.bless)?;
-    let answers = expected::read(&chains)?;
+    let answers = expected::read(&mut chains)?;
     write_expected(&demo.join("expected.json"), &answers, options.bless)?;
     say(started, "registry and expected.json agree with the chains");
 
@@ -185,7 +194,7 @@ fn write_whole(path: &Path, text: &str) -> Result<()> {
 }
 
 /// Runs lendlake's extract against the live nodes and takes its recording over if it is fit for git.
-fn record(options: &RecordDemo, root: &Path, states: &Path, chains: &[Played; 2]) -> Result<()> {
+fn record(options: &RecordDemo, root: &Path, states: &Path, chains: &Demo) -> Result<()> {
     let work = states.join("extract");
     fs::create_dir_all(&work).with_context(|| format!("cannot create {}", work.display()))?;
     let providers = work.join("providers.toml");
@@ -197,18 +206,19 @@ fn record(options: &RecordDemo, root: &Path, states: &Path, chains: &[Played; 2]
         fs::remove_file(&new)?;
     }
 
-    // The whole run first; then each day into a lake of its own, which begins by listing the contracts at that day's end:
-    // so the recording answers any part of the demo, in any order.
-    let days = ["2024-11-02", "2024-11-03", "2024-11-04", "2024-11-05"];
-    let whole = extract(options, root, &work, &providers, &new, "whole", &[]);
-    let outcome = days
-        .iter()
-        .fold(whole, |done, day| {
-            done.and_then(|()| {
-                extract(options, root, &work, &providers, &new, day, &["--from", day, "--to", day])
-            })
-        })
-        .and_then(|()| check_recording(&new, chains));
+    // The whole run first; then each day, each CSU, and each day of each CSU into a lake of its own, which begins by listing
+    // the contracts at that day's end: so the recording answers any part of the demo, in any order.
+    let days = DAYS.map(|day| day.date);
+    let mut parts: Vec<Vec<&str>> = vec![Vec::new()];
+    parts.extend(days.map(|day| vec!["--from", day, "--to", day]));
+    for csu in CSUS {
+        parts.push(vec!["--csu", csu]);
+        parts.extend(days.map(|day| vec!["--csu", csu, "--from", day, "--to", day]));
+    }
+    let recorded = parts.iter().enumerate().try_for_each(|(n, part)| {
+        extract(options, root, &work, &providers, &new, &format!("part-{n}"), part)
+    });
+    let outcome = recorded.and_then(|()| check_recording(&new, chains));
     if let Err(error) = outcome {
         let _ = fs::remove_file(&new);
         return Err(error);
@@ -253,7 +263,7 @@ fn extract(
 }
 
 /// A recording must be small, and must hold no contract code: Aave's is not ours to hand on.
-fn check_recording(path: &Path, chains: &[Played; 2]) -> Result<()> {
+fn check_recording(path: &Path, chains: &Demo) -> Result<()> {
     let bytes =
         fs::metadata(path).with_context(|| format!("extract left no recording at {}", path.display()))?.len();
     ensure!(bytes > 0, "extract's recording is empty");
@@ -279,15 +289,15 @@ fn check_recording(path: &Path, chains: &[Played; 2]) -> Result<()> {
 const CODE_DIGITS: usize = 64;
 
 /// The first 64 hex digits of every contract's runtime code.
-fn code_beginnings(chains: &[Played; 2]) -> Result<HashSet<String>> {
+fn code_beginnings(chains: &Demo) -> Result<HashSet<String>> {
     let mut beginnings = HashSet::new();
-    for played in chains {
-        let mut rpc = played.node.rpc();
-        let all: HashSet<Address> = played.contracts.iter().copied().collect();
+    for Chain { spec, node, contracts, .. } in chains.chains() {
+        let mut rpc = node.rpc();
+        let all: HashSet<Address> = contracts.iter().copied().collect();
         for contract in all {
             let code = rpc.call("eth_getCode", json!([contract, "latest"]))?;
             let code = text(&code)?.trim_start_matches("0x");
-            ensure!(code.len() >= CODE_DIGITS, "{contract} on {} has no code", played.spec.name);
+            ensure!(code.len() >= CODE_DIGITS, "{contract} on {} has no code", spec.name);
             beginnings.insert(code[..CODE_DIGITS].to_ascii_lowercase());
         }
     }
@@ -303,20 +313,18 @@ fn find_code<'a>(line: &str, code: &'a HashSet<String>) -> Option<&'a str> {
 }
 
 /// Prints where the chains are and waits until interrupted.
-fn keep(chains: &[Played; 2], states: &Path) -> Result<()> {
+fn keep(chains: &Demo, states: &Path) -> Result<()> {
     let providers = states.join("providers.toml");
     fs::write(&providers, registry::live_providers(chains))?;
-    for played in chains {
-        let url = played.node.url();
-        println!("{} {url} (process {})", played.spec.name, played.node.process_id());
+    for Chain { spec, node, .. } in chains.chains() {
+        println!("{} {} (process {})", spec.name, node.url(), node.process_id());
     }
     println!("providers {}", providers.display());
-    println!("both chains run until Ctrl-C (or SIGTERM to process {})", std::process::id());
+    println!("the chains run until Ctrl-C (or SIGTERM to process {})", std::process::id());
     loop {
-        for played in chains {
-            let alive: Result<Value> = played.node.rpc().call("eth_blockNumber", json!([]));
-            alive
-                .with_context(|| format!("{} has ended:\n{}", played.spec.name, played.node.last_words()))?;
+        for Chain { spec, node, .. } in chains.chains() {
+            let alive: Result<Value> = node.rpc().call("eth_blockNumber", json!([]));
+            alive.with_context(|| format!("{} has ended:\n{}", spec.name, node.last_words()))?;
         }
         std::thread::sleep(Duration::from_secs(5));
     }

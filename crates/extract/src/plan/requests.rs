@@ -2,8 +2,9 @@
 
 use crate::collect::{Collector, DayTasks, LayoutHistory, Unit};
 use crate::history::{KEPT_EVERY, Reaches};
-use crate::plan::Basis;
+use crate::liquidation::HEADERS_OF_HISTORY;
 use crate::plan::costs::Costs;
+use crate::plan::{Basis, SnapshotCalls};
 use crate::prices::CALLS_PER_FEED;
 use crate::reads::{CALLS_PER_BATCH, Means, ReadMemory};
 use crate::rpc::journal::{Journal, digest_of};
@@ -126,6 +127,8 @@ struct Known<'a, 'o> {
     snapshots: BTreeMap<&'a str, (usize, usize)>,
     /// CSUs whose history an earlier day of the plan reads.
     with_history: BTreeSet<&'a str>,
+    /// View calls of the snapshots of all days, by CSU.
+    view_calls: BTreeMap<&'a str, SnapshotCalls>,
     /// Endpoint of single requests, by method.
     headers: usize,
     calls: usize,
@@ -250,13 +253,13 @@ impl<'a> Collector<'a> {
         offers
     }
 
-    /// The requests of a chain's open days.
+    /// The requests of a chain's open days, and the view calls of its CSUs' snapshots.
     pub(super) async fn requests(
         &self,
         chain: &'a Chain,
         days: &[DayTasks<'a>],
         offers: &[Offer<'a>],
-    ) -> Vec<Asked<'a>> {
+    ) -> (Vec<Asked<'a>>, BTreeMap<&'a str, SnapshotCalls>) {
         let cheapest = |method: &'static str| {
             let of =
                 best(0..offers.len(), |at| offers[at].is_last(method, None), |at| offers[at].seconds(method));
@@ -271,6 +274,7 @@ impl<'a> Collector<'a> {
             listed: BTreeSet::new(),
             snapshots: BTreeMap::new(),
             with_history: BTreeSet::new(),
+            view_calls: BTreeMap::new(),
             headers: cheapest(HEADER),
             calls: cheapest(CALL),
         };
@@ -318,7 +322,7 @@ impl<'a> Collector<'a> {
                 Asked { of: offers.get(at)?.config, purpose, method, calls: calls.round() as u64, basis };
             (asked.calls > 0).then_some(asked)
         });
-        rows.collect()
+        (rows.collect(), known.view_calls)
     }
 
     /// The blocks of a day, if they are known, or else how many there usually are; and how many boundaries must be searched
@@ -368,10 +372,18 @@ impl<'a> Collector<'a> {
             let of_layout =
                 known.layout(unit.csu, date).map(|layout| unit.family.snapshot(unit.csu, layout).len());
             let is_anew = unit.family.history(unit.csu).is_some();
-            is_known &= of_layout.is_some() && before.is_some();
+            let is_of_this_known = of_layout.is_some() && before.is_some();
+            is_known &= is_of_this_known;
             listings += usize::from(is_anew || (of_layout.is_none() && known.listed.insert(&unit.csu.id)));
             let of_snapshot = before.map(|(calls, _)| calls);
-            calls += of_layout.or(of_snapshot).unwrap_or_else(|| known.usual_calls(unit));
+            let of_this = of_layout.or(of_snapshot).unwrap_or_else(|| known.usual_calls(unit));
+            calls += of_this;
+            let nothing = SnapshotCalls { calls: 0, basis: Basis::Counted };
+            let all_days = known.view_calls.entry(&unit.csu.id).or_insert(nothing);
+            all_days.calls += of_this as u64;
+            if !is_of_this_known {
+                all_days.basis = Basis::Estimated;
+            }
         }
         for unit in of_set(day, Dataset::Liquidations) {
             // A snapshot of the day, in the lake or in this run, tells the contracts; another of the day before, what they were
@@ -487,6 +499,9 @@ impl<'a> Collector<'a> {
             for ((at, purpose, method, _), calls) in of_piece.rows {
                 bill.estimate(at, purpose, method, calls * pieces as f64);
             }
+            // One for each block with a listing's log, and so many at most: a listing of any age has as many.
+            let headers = HEADERS_OF_HISTORY as f64 * pieces as f64;
+            bill.estimate(known.headers, Purpose::Sample, HEADER, headers);
         }
     }
 }

@@ -70,6 +70,33 @@ impl Plan {
         }
         text
     }
+
+    /// What is asked for each CSU, or why nothing is, for a terminal.
+    pub fn csus_in_words(&self) -> String {
+        let mut table = Table::new();
+        table.load_style(presets::UTF8_FULL_CONDENSED).set_header([
+            "csu",
+            "chain",
+            "days",
+            "view calls",
+            "nothing because",
+        ]);
+        for csu in &self.csus {
+            let days = csu.days.values().max().copied().unwrap_or(0);
+            let calls = csu.snapshot_calls.map_or("-".to_owned(), |snapshots| {
+                format!("{}{}", about(snapshots.basis), with_separators(snapshots.calls))
+            });
+            table.add_row([
+                Cell::new(&csu.csu),
+                Cell::new(&csu.chain),
+                right(days),
+                right(calls),
+                Cell::new(csu.nothing_because.as_deref().unwrap_or("")),
+            ]);
+        }
+        let asked = self.csus.iter().filter(|csu| csu.nothing_because.is_none()).count();
+        format!("{table}\n{asked} of {} CSUs are asked for\n", self.csus.len())
+    }
 }
 
 /// The mark of an estimate.

@@ -233,6 +233,55 @@ proptest! {
     }
 }
 
+/// A contract with a call of its own for each number: it fails the first time with what Multicall3 says of a call within
+/// it, as one does that ran out of a batch's gas. Number 0 always fails so.
+#[derive(Default)]
+struct ShortOfGas(Mutex<BTreeSet<u8>>);
+
+impl Contracts for ShortOfGas {
+    fn has_code(&self, to: Address, _: &lake::bronze::Header) -> bool {
+        to == CONTRACT
+    }
+
+    fn call(&self, _: Address, input: &[u8], _: &lake::bronze::Header) -> Result<Bytes, Bytes> {
+        let is_first = self.0.lock().unwrap().insert(input[0]);
+        if is_first || input[0] == 0 {
+            return Err(call_failed());
+        }
+        Ok(Bytes::copy_from_slice(input))
+    }
+}
+
+/// `Error(string)` with the words of Multicall3.
+fn call_failed() -> Bytes {
+    let reason = b"Multicall3: call failed";
+    let mut data = vec![0x08, 0xc3, 0x79, 0xa0];
+    for number in [32, reason.len()] {
+        data.extend([0; 31]);
+        data.push(u8::try_from(number).unwrap());
+    }
+    data.extend(reason);
+    data.resize(4 + 3 * 32, 0);
+    data.into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_within_a_batch_that_failed_without_a_reason_is_asked_again() {
+    let sim = SimChain::new(7, 0..=200, Clock::every(12, 0..=300, 1_700_000_000).unwrap())
+        .unwrap()
+        .with_multicall3_from(Some(100))
+        .with_contracts(ShortOfGas::default());
+    let server = Server::spawn(&Arc::new(sim), Policy::honest()).unwrap();
+    let pool = pool(&[&server]).await;
+    let chain = chain(Some(MULTICALL3));
+    // One that answers at once, so that not the whole batch is in doubt.
+    let calls = vec![call(NOBODY, &[9]), call(CONTRACT, &[1]), call(CONTRACT, &[0]), call(CONTRACT, &[2])];
+    let records = reader_of(&pool, &chain).read(Purpose::Snapshot, calls, AFTER).await.unwrap();
+    let found: Vec<(bool, usize)> = records.iter().map(|record| (record.ok, record.output.len())).collect();
+    // What fails so by itself is an answer, as the contract gave it.
+    assert_eq!(found, [(true, 0), (true, 1), (false, 100), (true, 1)]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_means_is_the_one_it_is_called() {
     for (name, block, policy, in_batches) in ways() {

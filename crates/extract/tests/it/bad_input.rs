@@ -18,8 +18,8 @@ fn refusal(more: &[&str]) -> (Option<i32>, String) {
 fn arguments_that_make_no_run_are_refused_with_what_to_do() {
     for (arguments, expected) in [
         (
-            ["--csu", "aave_v3_devnet_c"].as_slice(),
-            "no CSU is called `aave_v3_devnet_c` (did you mean aave_v3_devnet_a, aave_v3_devnet_b?)",
+            ["--csu", "aave_v3_devnet_d"].as_slice(),
+            "no CSU is called `aave_v3_devnet_d` (did you mean aave_v3_devnet_a, aave_v3_devnet_b, compound_v3_usdc_devnet_c?)",
         ),
         (&["--csu", "chain:nowhere"], "no CSU is called `chain:nowhere`"),
         (&["--from", "2024-02-30"], "`2024-02-30` is not a date"),

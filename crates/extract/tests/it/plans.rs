@@ -172,3 +172,57 @@ fn what_a_lake_holds_is_not_planned_again() {
         assert!(nothing.rows.is_empty() && nothing.open == 0, "{nothing:?}");
     });
 }
+
+/// Every row of the registry over December 2024, with endpoints for all chains but one and nothing sent: the endpoints' ports
+/// are closed.
+#[test]
+fn the_whole_registry_is_planned_csu_by_csu_each_with_calls_or_with_its_reason_for_none() {
+    let repository = crate::repository();
+    let registry = lake::registry::Registry::load(&repository.join("pipelines/registry")).unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let without = "harmony";
+    let mut providers = String::new();
+    for chain in registry.csus().map(|csu| csu.chain.as_str()).collect::<std::collections::BTreeSet<_>>() {
+        if chain != without {
+            providers.push_str(&format!(
+                "[[endpoint]]\nlabel = \"{chain}_closed\"\nchain = \"{chain}\"\nurl = \"http://127.0.0.1:9\"\nsource = \"a test\"\n\n"
+            ));
+        }
+    }
+    let file = scratch.path().join("providers.toml");
+    std::fs::write(&file, providers).unwrap();
+    let arguments = ["plan", "--run", "pipelines/runs/2024-12.toml", "--csu", "*", "--json", "--providers"];
+    let mut arguments: Vec<&str> = arguments.into();
+    arguments.extend([file.to_str().unwrap(), "--lake"]);
+    let output = crate::extract(&arguments, &scratch.path().join("lake"));
+    assert_eq!(output.status.code(), Some(1), "{}", crate::said(&output));
+    let plan: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rows = plan["csus"].as_array().unwrap();
+    let ids: Vec<&str> = rows.iter().map(|row| row["csu"].as_str().unwrap()).collect();
+    assert_eq!(ids, registry.csus().map(|csu| csu.id.as_str()).collect::<Vec<_>>());
+    assert!(ids.len() >= 224, "{} CSUs", ids.len());
+    let (mut asked, mut reasons) = (0, std::collections::BTreeMap::new());
+    for (row, csu) in rows.iter().zip(registry.csus()) {
+        let Some(why) = row["nothing_because"].as_str() else {
+            // A launch or a deployment in the month leaves fewer days, and the others are settled.
+            let (tvl, logs) = (row["days"]["tvl"].as_u64(), row["days"]["liquidations"].as_u64());
+            assert!(tvl == logs && (1..=31).contains(&tvl.unwrap()), "{row}");
+            let settled: u64 =
+                row["settled"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
+            assert_eq!(2 * tvl.unwrap() + settled, 62, "{row}");
+            assert!(row["snapshot_calls"]["calls"].as_u64().unwrap() >= tvl.unwrap(), "{row}");
+            asked += 1;
+            continue;
+        };
+        assert!(!why.is_empty() && row["snapshot_calls"].is_null(), "{row}");
+        if csu.chain == without {
+            assert!(why.ends_with("has nobody to ask"), "{row}");
+        } else {
+            // Whatever is not asked for came later, or was over.
+            assert_eq!(row["days"].as_object().unwrap().len(), 0, "{row}");
+        }
+        *reasons.entry(why.split(':').next().unwrap().to_owned()).or_insert(0) += 1;
+    }
+    println!("{asked} asked for; not: {reasons:?}");
+    assert!(asked > 150 && reasons.contains_key("not_deployed"), "{asked} {reasons:?}");
+}

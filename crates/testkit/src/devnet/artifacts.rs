@@ -20,7 +20,7 @@ const AAVE: (&str, &str) = ("@aave/core-v3", "1.19.3");
 const VIEM: (&str, &str) = ("viem", "2.57.20");
 
 /// Where the packages lie, and what is in them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Artifacts {
     cache: PathBuf,
     anvil: PathBuf,

@@ -99,7 +99,7 @@ impl Driver {
     pub fn deploy(&mut self, from: Address, what: &str, code: &[u8]) -> Result<Address> {
         // Measured: code deposit is 200 gas a byte, and constructors are small; 300 and 1.2 million leave room.
         let gas = 1_200_000 + 300 * code.len() as u64;
-        let nonce = self.queue(from, None, &format!("deploy {what}"), code, gas)?;
+        let nonce = self.queue(from, None, &format!("deploy {what}"), code, gas, U256::ZERO)?;
         let address = from.create(nonce);
         self.deployed.push(address);
         Ok(address)
@@ -125,7 +125,22 @@ impl Driver {
         data: &[u8],
         gas: u64,
     ) -> Result<()> {
-        self.queue(from, Some(to), what, data, gas).map(|_| ())
+        self.queue(from, Some(to), what, data, gas, U256::ZERO).map(|_| ())
+    }
+
+    /// Queues a call that sends so much of the chain's coin along.
+    ///
+    /// # Errors
+    /// When the node refuses the transaction.
+    pub fn send_with_value(
+        &mut self,
+        from: Address,
+        to: Address,
+        what: &str,
+        data: &[u8],
+        value: U256,
+    ) -> Result<()> {
+        self.queue(from, Some(to), what, data, 3_000_000, value).map(|_| ())
     }
 
     fn queue(
@@ -135,6 +150,7 @@ impl Driver {
         what: &str,
         data: &[u8],
         gas: u64,
+        value: U256,
     ) -> Result<u64> {
         // A transaction that does not fit would silently land in a later block, so the block is closed first.
         if self.queued_gas + gas > BLOCK_GAS {
@@ -150,6 +166,9 @@ impl Driver {
         });
         if let Some(to) = to {
             request["to"] = json!(to);
+        }
+        if !value.is_zero() {
+            request["value"] = json!(value);
         }
         let hash = self
             .rpc

@@ -4,8 +4,6 @@
 //! one plain `eth_call`, through Aave's data provider where lendlake reads the pool's storage words. What the two roads
 //! share is the chain.
 
-use std::fmt::Write as _;
-
 use alloy_primitives::{Address, B256, U256, keccak256};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -13,8 +11,10 @@ use serde_json::json;
 
 use super::aave::MULTICALL3;
 use super::abi::{self, address_at, uint_at};
+use super::decimal::Decimal;
+use super::expected_families::ExpectedCsu;
 use super::rpc::{Rpc, number, quantity, text};
-use super::{DAYS, DEVNET_A, DEVNET_B, Day, Played};
+use super::{DAYS, DEVNET_A, DEVNET_B, Day, Demo, Played};
 
 /// The whole of `data/demo/expected.json`. All integers are decimal text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,8 +26,10 @@ pub struct Expected {
     pub zone: String,
     /// Decimals of every oracle price (USD).
     pub price_decimals: String,
-    /// One entry for each chain.
+    /// One entry for each chain with Aave V3.
     pub chains: Vec<ExpectedChain>,
+    /// The CSUs of the chain with three other families.
+    pub csus: Vec<ExpectedCsu>,
 }
 
 /// One chain and its only market.
@@ -180,13 +182,15 @@ pub struct ExpectedLiquidation {
     pub collateral_usd: String,
 }
 
-/// Reads the answers off both chains.
+/// Reads the answers off the chains.
 ///
 /// # Errors
 /// When a call fails, or the chain contradicts itself or the story.
-pub fn read(chains: &[Played; 2]) -> Result<Expected> {
+pub fn read(demo: &mut Demo) -> Result<Expected> {
+    let csus = super::expected_families::read(&mut demo.families)?;
     let chains = std::thread::scope(|scope| {
-        let threads: Vec<_> = chains.iter().map(|played| scope.spawn(move || read_chain(played))).collect();
+        let threads: Vec<_> =
+            demo.aave.iter().map(|played| scope.spawn(move || read_chain(played))).collect();
         threads
             .into_iter()
             .map(|t| t.join().unwrap_or_else(|_| bail!("the thread reading a chain panicked")))
@@ -197,6 +201,7 @@ pub fn read(chains: &[Played; 2]) -> Result<Expected> {
         zone: "America/New_York".to_owned(),
         price_decimals: PRICE_DECIMALS.to_string(),
         chains,
+        csus,
     };
     check_story(&expected)?;
     Ok(expected)
@@ -304,24 +309,24 @@ fn read_day(
     let pool = address_of(rpc, provider, "getPool()", at)?;
     let list = rpc.eth_call(pool, &abi::call("getReservesList()", &[]), at)?;
     let count = u64::try_from(uint_at(&list, 1)?).context("the number of reserves")?;
-    let (mut supplied, mut borrowed) = (U256::ZERO, U256::ZERO);
+    let (mut supplied, mut borrowed) = (Decimal::ZERO, Decimal::ZERO);
     let mut reserves = Vec::new();
     for index in 0..count {
         let token = address_at(&list, usize::try_from(2 + index)?)?;
         let reserve = read_reserve(rpc, provider, token, at).with_context(|| format!("reserve {token}"))?;
         let decimals: u8 = reserve.decimals.parse()?;
         let price = reserve.price.parse()?;
-        supplied += usd(reserve.a_token_supply.parse()?, decimals, price)?;
-        borrowed += usd(reserve.stable_debt.parse()?, decimals, price)?;
-        borrowed += usd(reserve.variable_debt.parse()?, decimals, price)?;
+        supplied = supplied.plus(usd(reserve.a_token_supply.parse()?, decimals, price)?)?;
+        borrowed = borrowed.plus(usd(reserve.stable_debt.parse()?, decimals, price)?)?;
+        borrowed = borrowed.plus(usd(reserve.variable_debt.parse()?, decimals, price)?)?;
         reserves.push(reserve);
     }
     let sum = |part: fn(&ExpectedLiquidation) -> &str| -> Result<String> {
-        let mut total = U256::ZERO;
+        let mut total = Decimal::ZERO;
         for liquidation in &liquidations {
-            total += usd_from_text(part(liquidation))?;
+            total = total.plus(part(liquidation).parse()?)?;
         }
-        Ok(usd_text(total))
+        Ok(total.to_string())
     };
     Ok(ExpectedDay {
         day: day.date.to_owned(),
@@ -330,8 +335,8 @@ fn read_day(
         first_block: (*first).into(),
         last_block: (*last).into(),
         blocks: blocks.len().to_string(),
-        supplied_usd: usd_text(supplied),
-        borrowed_usd: usd_text(borrowed),
+        supplied_usd: supplied.to_string(),
+        borrowed_usd: borrowed.to_string(),
         liquidations_count: liquidations.len().to_string(),
         liq_debt_usd: sum(|l| &l.debt_usd)?,
         liq_coll_usd: sum(|l| &l.collateral_usd)?,
@@ -444,8 +449,8 @@ fn read_liquidations(
                 receive_a_token: !uint_at(&data, 3)?.is_zero(),
                 collateral_price: collateral_price.to_string(),
                 debt_price: debt_price.to_string(),
-                debt_usd: usd_text(usd(debt_to_cover, decimals(rpc, debt)?, debt_price)?),
-                collateral_usd: usd_text(usd(seized, decimals(rpc, collateral)?, collateral_price)?),
+                debt_usd: usd(debt_to_cover, decimals(rpc, debt)?, debt_price)?.to_string(),
+                collateral_usd: usd(seized, decimals(rpc, collateral)?, collateral_price)?.to_string(),
             });
         }
     }
@@ -468,33 +473,10 @@ fn price_of(rpc: &mut Rpc, oracle: Address, token: Address, at: u64) -> Result<U
 }
 
 const PRICE_DECIMALS: u8 = 8;
-/// USD are computed as integers of this many decimals, so that a sum over tokens of up to 18 decimals is exact.
-const USD_DECIMALS: usize = 26;
 
-/// An amount at a price, exact, in units of 1e-26 USD.
-fn usd(amount: U256, decimals: u8, price: U256) -> Result<U256> {
-    let missing = 18u8.checked_sub(decimals).with_context(|| format!("a token of {decimals} decimals"))?;
-    amount
-        .checked_mul(price)
-        .and_then(|n| n.checked_mul(U256::from(10u64).pow(U256::from(missing))))
-        .context("a USD amount overflows 256 bits")
-}
-
-fn usd_text(units: U256) -> String {
-    let digits = format!("{units:0>width$}", units = units.to_string(), width = USD_DECIMALS + 1);
-    let (whole, part) = digits.split_at(digits.len() - USD_DECIMALS);
-    let part = part.trim_end_matches('0');
-    let mut out = whole.to_owned();
-    if !part.is_empty() {
-        // writing to a String cannot fail
-        let _ = write!(out, ".{part}");
-    }
-    out
-}
-
-fn usd_from_text(text: &str) -> Result<U256> {
-    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
-    format!("{whole}{part:0<USD_DECIMALS$}").parse().with_context(|| format!("the USD amount {text:?}"))
+/// An amount at a price, exact.
+fn usd(amount: U256, decimals: u8, price: U256) -> Result<Decimal> {
+    Decimal::of(amount, decimals).times(Decimal::of(price, PRICE_DECIMALS))
 }
 
 /// The cases the demo is there to show. A change of the story that loses one of them must not pass unnoticed.
@@ -541,21 +523,4 @@ fn check_story(expected: &Expected) -> Result<()> {
         ensure!(played.name == chain.chain, "the chains are out of order");
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn usd_is_exact() {
-        // 1.5 USDC at 0.9998 USD
-        let dollars = usd(U256::from(1_500_000), 6, U256::from(99_980_000)).unwrap();
-        assert_eq!(usd_text(dollars), "1.4997");
-        assert_eq!(usd_from_text("1.4997").unwrap(), dollars);
-        assert_eq!(usd_text(U256::ZERO), "0");
-        assert_eq!(usd_text(U256::from(1)), format!("0.{}1", "0".repeat(25)));
-        assert_eq!(usd_from_text("12").unwrap(), U256::from(12) * U256::from(10).pow(U256::from(26)));
-        assert!(usd(U256::from(1), 19, U256::from(1)).is_err());
-    }
 }

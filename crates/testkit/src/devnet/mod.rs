@@ -1,11 +1,14 @@
-//! The devnet: two local chains with the real Aave V3.0.2 and Multicall3, on which a fixed story is played.
+//! The devnet: local chains with real contracts, on which a fixed story is played: two with Aave V3.0.2, one with Venus,
+//! a Compound III of our own and Morpho Blue.
 //!
 //! The story fills the four New York days of the demo (2024-11-02 to 2024-11-05, of which 2024-11-03 has 25 hours)
 //! with deposits, loans and liquidations at exact times, so that every answer lendlake should give is known, and known
 //! by another road than lendlake's own (see [`expected`]).
 //!
 //! - [`artifacts`] fetches anvil and the contracts from npm, [`anvil`] runs a node, [`driver`] mines.
-//! - [`aave`] sets up a market, [`scenario`] plays the story, [`expected`] writes down the answers.
+//! - [`aave`] sets up a market, [`scenario`] plays the story of its two chains.
+//! - [`venus`], [`comet`] and [`morpho`] set up the others, [`families`] plays the story of their chain.
+//! - [`expected`] writes down the answers, [`registry`] the facts.
 //! - [`story`] is the same for any family: a chain of three days, compiled contracts ([`solidity`]), answers from receipts.
 //!
 //! Everything is pinned: accounts, nonces, order, gas prices and times. Two runs give the same block hashes.
@@ -14,13 +17,19 @@ pub mod aave;
 pub mod abi;
 pub mod anvil;
 pub mod artifacts;
+pub mod comet;
+pub mod decimal;
 pub mod driver;
 pub mod expected;
+pub mod expected_families;
+pub mod families;
+pub mod morpho;
 pub mod registry;
 pub mod rpc;
 pub mod scenario;
 pub mod solidity;
 pub mod story;
+pub mod venus;
 
 use std::path::Path;
 
@@ -31,6 +40,7 @@ use self::aave::Market;
 use self::anvil::Anvil;
 use self::artifacts::Artifacts;
 use self::driver::Driver;
+use self::families::Families;
 
 /// The calendar of a chain: block `n` has the timestamp `genesis + n * block_seconds`, without exception.
 #[derive(Debug)]
@@ -104,18 +114,67 @@ pub struct Played {
     pub contracts: Vec<Address>,
 }
 
-/// Plays the whole story on both chains, side by side.
+/// The demo's chains with their stories played.
+#[derive(Debug)]
+pub struct Demo {
+    /// The two with Aave V3.
+    pub aave: [Played; 2],
+    /// The one with three other families.
+    pub families: Families,
+}
+
+/// A chain of the demo as anyone may look at it.
+#[derive(Clone, Copy, Debug)]
+pub struct Chain<'a> {
+    /// The chain's calendar.
+    pub spec: &'static ChainSpec,
+    /// The node.
+    pub node: &'a Anvil,
+    /// The last block.
+    pub head: u64,
+    /// The first block with Multicall3.
+    pub multicall3_block: u64,
+    /// Every contract of the chain, proxies and tokens included.
+    pub contracts: &'a [Address],
+}
+
+impl Demo {
+    /// The chains, in order of name.
+    pub fn chains(&self) -> [Chain<'_>; 3] {
+        let told = &self.families.told;
+        let [a, b] = self.aave.each_ref().map(|played| Chain {
+            spec: played.spec,
+            node: &played.node,
+            head: played.head,
+            multicall3_block: played.market.multicall3_block,
+            contracts: &played.contracts,
+        });
+        let c = Chain {
+            spec: told.spec,
+            node: &told.node,
+            head: told.head(),
+            multicall3_block: told.multicall3_block,
+            contracts: &told.contracts,
+        };
+        [a, b, c]
+    }
+}
+
+/// Plays the whole story on all chains, side by side.
 ///
 /// # Errors
 /// When a node does not start or a step of the story fails; the message names the chain and the step.
-pub fn play(artifacts: &Artifacts, states: &Path) -> Result<[Played; 2]> {
+pub fn play(artifacts: &Artifacts, states: &Path) -> Result<Demo> {
     std::thread::scope(|scope| {
+        let families =
+            scope.spawn(move || families::play(artifacts, states).context("the story of devnet_c"));
         let chains =
             [&DEVNET_A, &DEVNET_B].map(|spec| scope.spawn(move || play_one(spec, artifacts, states)));
         let [a, b] = chains.map(|chain| {
             chain.join().map_err(|_| anyhow!("the thread of a chain panicked")).and_then(|played| played)
         });
-        Ok([a?, b?])
+        let families = families.join().map_err(|_| anyhow!("the thread of a chain panicked"))??;
+        Ok(Demo { aave: [a?, b?], families })
     })
 }
 

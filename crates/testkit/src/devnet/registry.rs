@@ -10,8 +10,9 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use toml::{Table, Value};
 
-use super::Played;
 use super::aave::MULTICALL3;
+use super::families::{Families, HEARTBEAT};
+use super::{Chain, Demo, Played};
 
 const SOURCE: &str = "crates/testkit/src/devnet";
 
@@ -19,24 +20,40 @@ const SOURCE: &str = "crates/testkit/src/devnet";
 ///
 /// # Errors
 /// Never in practice: writing to a string does not fail.
-pub fn render(chains: &[Played; 2]) -> Result<[(&'static str, String); 4]> {
+pub fn render(demo: &Demo) -> Result<[(&'static str, String); 8]> {
     let head =
         "# Written by `make record-demo` (crates/testkit/src/devnet/registry.rs); the recorder checks it.\n";
-    let mut files = [
-        ("chains.toml", head.to_owned()),
-        ("csus/aave_v3.toml", head.to_owned()),
-        ("tokens.toml", head.to_owned()),
-        ("providers.toml", head.to_owned()),
-    ];
-    let [(_, chains_toml), (_, csus), (_, tokens), (_, providers)] = &mut files;
-    for (index, played) in chains.iter().enumerate() {
-        let (spec, market) = (played.spec, &played.market);
-        let name = spec.name;
-        write!(
-            chains_toml,
-            r#"
+    let mut chains = head.to_owned();
+    for chain in demo.chains() {
+        chain_row(&mut chains, &chain)?;
+    }
+    let (mut aave, mut tokens) = (head.to_owned(), head.to_owned());
+    for (index, played) in demo.aave.iter().enumerate() {
+        aave_rows(&mut aave, &mut tokens, index + 1, played)?;
+    }
+    let mut providers = head.to_owned();
+    providers
+        .extend(demo.chains().iter().map(|chain| endpoint(chain.spec.name, "replay:../recording.jsonl")));
+    let (others, feeds) = (family_rows(&demo.families)?, feed_rows(&mut tokens, &demo.families)?);
+    let [compound_v2, compound_v3, morpho_blue] = others.map(|rows| format!("{head}{rows}"));
+    Ok([
+        ("chains.toml", chains),
+        ("csus/aave_v3.toml", aave),
+        ("csus/compound_v2.toml", compound_v2),
+        ("csus/compound_v3.toml", compound_v3),
+        ("csus/morpho_blue.toml", morpho_blue),
+        ("tokens.toml", tokens),
+        ("feeds.toml", format!("{head}{feeds}")),
+        ("providers.toml", providers),
+    ])
+}
+
+fn chain_row(text: &mut String, chain: &Chain<'_>) -> Result<()> {
+    write!(
+        text,
+        r#"
 [[chain]]
-name = "{name}"
+name = "{}"
 chain_id = {}
 native_symbol = "ETH"
 is_l2 = false
@@ -46,18 +63,23 @@ multicall3_block = {}
 finality_blocks = 64
 source = "{SOURCE}"
 "#,
-            spec.chain_id, spec.block_seconds, market.multicall3_block,
-        )?;
-        let notes = match name {
-            "devnet_a" => "real Aave V3.0.2 on a local chain; LINK is listed on 2024-11-04 about noon",
-            _ => "real Aave V3.0.2 on a local chain; DAI also has stable-rate debt",
-        };
-        write!(
-            csus,
-            r#"
+        chain.spec.name, chain.spec.chain_id, chain.spec.block_seconds, chain.multicall3_block,
+    )?;
+    Ok(())
+}
+
+fn aave_rows(csus: &mut String, tokens: &mut String, num: usize, played: &Played) -> Result<()> {
+    let (name, market) = (played.spec.name, &played.market);
+    let notes = match name {
+        "devnet_a" => "real Aave V3.0.2 on a local chain; LINK is listed on 2024-11-04 about noon",
+        _ => "real Aave V3.0.2 on a local chain; DAI also has stable-rate debt",
+    };
+    write!(
+        csus,
+        r#"
 [[csu]]
 id = "aave_v3_{name}"
-num = {}
+num = {num}
 protocol = "aave_v3"
 version = "3.0.2"
 chain = "{name}"
@@ -70,38 +92,119 @@ verified = "yes"
 source = "{SOURCE}"
 notes = "{notes}"
 "#,
-            index + 1,
-            market.provider,
-            market.provider_block,
-        )?;
-        for reserve in &market.reserves {
-            let listing = reserve.listing;
-            write!(
-                tokens,
-                r#"
+        market.provider, market.provider_block,
+    )?;
+    for reserve in &market.reserves {
+        let listing = reserve.listing;
+        tokens.push_str(&token_row(name, &reserve.token.to_string(), listing.symbol, listing.asset_class));
+    }
+    Ok(())
+}
+
+fn token_row(chain: &str, address: &str, symbol: &str, asset_class: &str) -> String {
+    format!(
+        r#"
 [[token]]
-chain = "{name}"
-address = "{}"
-symbol = "{}"
-asset_class = "{}"
+chain = "{chain}"
+address = "{address}"
+symbol = "{symbol}"
+asset_class = "{asset_class}"
 is_stablecoin = {}
 pricing = "oracle"
 source = "{SOURCE}"
 "#,
-                reserve.token,
-                listing.symbol,
-                listing.asset_class,
-                listing.asset_class == "stablecoin",
-            )?;
-        }
-        providers.push_str(&endpoint(name, "replay:../recording.jsonl"));
-    }
-    Ok(files)
+        asset_class == "stablecoin",
+    )
 }
 
-/// The registry's endpoints with the live nodes' addresses in place of the recording.
-pub fn live_providers(chains: &[Played; 2]) -> String {
-    chains.iter().map(|played| endpoint(played.spec.name, &played.node.url())).collect()
+/// The rows of compound_v2, compound_v3 and morpho_blue.
+fn family_rows(families: &Families) -> Result<[String; 3]> {
+    let Families { venus, comet, blue, blue_block, .. } = families;
+    let row = |head: &str, entry: &str, block: u64, notes: &str| {
+        format!(
+            r#"
+[[csu]]
+{head}
+entry = "{entry}"
+deployed_block = {block}
+deployed_date = "2024-11-01"
+verified = "yes"
+source = "{SOURCE}"
+notes = "{notes}"
+"#
+        )
+    };
+    Ok([
+        row(
+            r#"id = "venus_core_pool_devnet_c"
+num = 3
+protocol = "venus"
+version = "9.2.0"
+chain = "devnet_c"
+market = "core"
+variant = "venus_core"
+entry_role = "comptroller""#,
+            &venus.comptroller.to_string(),
+            venus.deployed_block,
+            "real Venus 9.2.0 on a local chain",
+        ),
+        row(
+            r#"id = "compound_v3_usdc_devnet_c"
+num = 4
+protocol = "compound_v3"
+version = "v3"
+chain = "devnet_c"
+market = "usdc"
+entry_role = "comet""#,
+            &comet.address.to_string(),
+            comet.deployed_block,
+            "a market of our own with the interface of Compound III (crates/testkit/contracts/Comet.sol); LINK comes on 2024-11-04",
+        ),
+        row(
+            r#"id = "morpho_blue_devnet_c"
+num = 5
+protocol = "morpho_blue"
+version = "1.0.0"
+chain = "devnet_c"
+market = "all"
+entry_role = "morpho""#,
+            &blue.morpho.to_string(),
+            *blue_block,
+            "real Morpho Blue 1.0.0 on a local chain; the market against LINK is created on 2024-11-04",
+        ),
+    ])
+}
+
+fn feed_rows(tokens: &mut String, families: &Families) -> Result<String> {
+    let mut feeds = String::new();
+    for of in &families.tokens {
+        let token = of.token.address.to_string();
+        tokens.push_str(&token_row("devnet_c", &token, of.token.symbol, of.asset_class));
+        write!(
+            feeds,
+            r#"
+[[feed]]
+chain = "devnet_c"
+address = "{}"
+description = "{}"
+tokens = ["{token}"]
+quote = "USD"
+heartbeat_s = {HEARTBEAT}
+source = "{SOURCE}"
+"#,
+            of.feed.address, of.pair,
+        )?;
+    }
+    Ok(feeds)
+}
+
+/// The registry's endpoints with the live nodes' addresses in place of the recording. They may be asked as fast as they
+/// answer: the pace of a free public endpoint would be most of the time of a recording.
+pub fn live_providers(demo: &Demo) -> String {
+    let live = |chain: &Chain<'_>| {
+        format!("{}requests_per_second = 10000.0\n", endpoint(chain.spec.name, &chain.node.url()))
+    };
+    demo.chains().iter().map(live).collect()
 }
 
 fn endpoint(chain: &str, url: &str) -> String {

@@ -1,4 +1,4 @@
-//! A story of any family: a chain of a few short days, on which contracts are deployed and transactions sent at chosen
+//! A story of any family: a chain of a few days, on which contracts are deployed and transactions sent at chosen
 //! times, and what really happened on it, read header by header and receipt by receipt.
 
 use std::path::Path;
@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::aave::{DEPLOYER, deploy_multicall3};
+use super::aave::{DEPLOYER, deploy_multicall3, units};
 use super::abi::{self, Value, uint_at};
 use super::anvil::Anvil;
 use super::artifacts::Artifacts;
@@ -28,6 +28,9 @@ pub const STORY_DAYS: [Day; 3] = [
     Day { date: "2024-11-07", start: 1_730_955_600, end: 1_731_042_000 },
 ];
 
+/// Decimals of a feed of ours.
+const FEED_DECIMALS: u8 = 8;
+
 /// The accounts of anvil's test mnemonic that play: the deployer is another one.
 pub const PEOPLE: [Address; 8] = [
     address!("70997970C51812dc3A010C7d01b50e0d17dc79C8"),
@@ -40,6 +43,24 @@ pub const PEOPLE: [Address; 8] = [
     address!("23618e81E3f5cdF7f54C3d65f7FBc0aBf5B21E8f"),
 ];
 
+/// A token of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// The contract.
+    pub address: Address,
+    /// Decimals.
+    pub decimals: u8,
+    /// Symbol.
+    pub symbol: &'static str,
+}
+
+/// A price feed of ours: dollars with 8 decimals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Feed {
+    /// The contract.
+    pub address: Address,
+}
+
 /// A chain while its story is being told.
 #[derive(Debug)]
 pub struct Story {
@@ -49,8 +70,9 @@ pub struct Story {
     pub chain: Driver,
     /// The first block with Multicall3.
     pub multicall3_block: u64,
+    days: &'static [Day],
     node: Anvil,
-    states: TempDir,
+    states: Option<TempDir>,
 }
 
 /// A chain whose story is told. The node runs until this is dropped.
@@ -58,13 +80,18 @@ pub struct Story {
 pub struct Told {
     /// Where the node listens.
     pub url: String,
+    /// The chain's calendar.
+    pub spec: &'static ChainSpec,
     /// The first block with Multicall3.
     pub multicall3_block: u64,
     /// A client of the node, for answers by another road than lendlake's.
     pub rpc: Rpc,
+    /// The node.
+    pub node: Anvil,
+    /// Every contract created by a transaction of the story.
+    pub contracts: Vec<Address>,
     headers: Vec<Header>,
-    _node: Anvil,
-    _states: TempDir,
+    _states: Option<TempDir>,
 }
 
 /// A block as its header says.
@@ -74,6 +101,8 @@ pub struct Header {
     pub number: u64,
     /// Its time.
     pub timestamp: u64,
+    /// Its hash.
+    pub hash: String,
     transactions: usize,
 }
 
@@ -123,10 +152,24 @@ impl Story {
         let artifacts = Artifacts::fetch(cache)?;
         std::fs::create_dir_all(scratch).with_context(|| format!("cannot create {}", scratch.display()))?;
         let states = tempfile::Builder::new().prefix("story-").tempdir_in(scratch)?;
-        let node = Anvil::start(artifacts.anvil(), &STORY_CHAIN, states.path())?;
-        let mut chain = Driver::new(node.rpc(), &STORY_CHAIN)?;
-        let multicall3_block = deploy_multicall3(&mut chain, &artifacts)?;
-        Ok(Self { artifacts, chain, multicall3_block, node, states })
+        let story = Self::begin_on(&STORY_CHAIN, &STORY_DAYS, &artifacts, states.path())?;
+        Ok(Self { states: Some(states), ..story })
+    }
+
+    /// A fresh chain of this calendar with Multicall3, for a story of these days; its node's states are in `states`.
+    ///
+    /// # Errors
+    /// When the node fails.
+    pub fn begin_on(
+        spec: &'static ChainSpec,
+        days: &'static [Day],
+        artifacts: &Artifacts,
+        states: &Path,
+    ) -> Result<Self> {
+        let node = Anvil::start(artifacts.anvil(), spec, states)?;
+        let mut chain = Driver::new(node.rpc(), spec)?;
+        let multicall3_block = deploy_multicall3(&mut chain, artifacts)?;
+        Ok(Self { artifacts: artifacts.clone(), chain, multicall3_block, days, node, states: None })
     }
 
     /// Compiles contracts of one file of our own.
@@ -158,13 +201,46 @@ impl Story {
         Ok(self.compile_ours("Token.sol", &["Token"])?.code("Token")?.to_vec())
     }
 
+    /// Queues the creation of a token of ours.
+    ///
+    /// # Errors
+    /// When the compiler, or the node, refuses.
+    pub fn token(&mut self, symbol: &'static str, decimals: u8) -> Result<Token> {
+        let code = self.token_code()?;
+        let address = self.create(symbol, &code, &[symbol.into(), u64::from(decimals).into()])?;
+        Ok(Token { address, decimals, symbol })
+    }
+
+    /// Queues the creation of a feed of ours that says it is `description`, at a price in dollars.
+    ///
+    /// # Errors
+    /// When the compiler, or the node, refuses.
+    pub fn feed(&mut self, description: &str, usd: &str) -> Result<Feed> {
+        let code = self.compile_ours("Feed.sol", &["Feed"])?.code("Feed")?.to_vec();
+        let args = [description.into(), u64::from(FEED_DECIMALS).into(), units(usd, FEED_DECIMALS)?.into()];
+        Ok(Feed { address: self.create(description, &code, &args)? })
+    }
+
+    /// Moves a feed of ours.
+    ///
+    /// # Errors
+    /// When the node refuses the transaction.
+    pub fn move_feed(&mut self, feed: Feed, usd: &str) -> Result<()> {
+        self.admin(feed.address, "set(int256)", &[units(usd, FEED_DECIMALS)?.into()])
+    }
+
     /// What follows happens in the first block at or after this time of a day of the story, told in hours and minutes since
-    /// its midnight; day 0 is the day before the first.
+    /// its midnight; day 0 is the day before the first, and there is one after the last.
     ///
     /// # Errors
     /// When that block is in the past, or something queued failed.
-    pub fn at(&mut self, day: u64, hour: u64, minute: u64) -> Result<()> {
-        self.chain.go_to(STORY_DAYS[0].start + day * 86_400 + hour * 3_600 + minute * 60 - 86_400)
+    pub fn at(&mut self, day: usize, hour: u64, minute: u64) -> Result<()> {
+        let (first, last) = (self.days.first().context("no days")?, self.days.last().context("no days")?);
+        let midnight = match day.checked_sub(1) {
+            None => first.start - 86_400,
+            Some(index) => self.days.get(index).map_or(last.end, |day| day.start),
+        };
+        self.chain.go_to(midnight + hour * 3_600 + minute * 60)
     }
 
     /// Queues a creation by the deployer.
@@ -217,46 +293,64 @@ impl Story {
     /// # Errors
     /// When something queued failed, or the headers are not those that the clock demands.
     pub fn end(mut self) -> Result<Told> {
-        let end = STORY_CHAIN.first_block_at(STORY_DAYS[STORY_DAYS.len() - 1].end);
+        let spec = self.chain.spec;
+        let end = spec.first_block_at(self.days.last().context("no days")?.end);
         self.chain.mine_to(end.max(self.chain.next_block()) + BLOCKS_AFTER_THE_END)?;
         let mut rpc = self.node.rpc();
         let headers = (0..=self.chain.head())
             .map(|n| {
                 let block = rpc.call("eth_getBlockByNumber", json!([quantity(n), false]))?;
                 let timestamp = number(&block["timestamp"])?;
-                ensure!(timestamp == STORY_CHAIN.time_of(n), "block {n} has the time {timestamp}");
+                ensure!(timestamp == spec.time_of(n), "block {n} has the time {timestamp}");
                 let transactions =
                     block["transactions"].as_array().context("a block without transactions")?;
-                Ok(Header { number: n, timestamp, transactions: transactions.len() })
+                let hash = text(&block["hash"])?.to_owned();
+                Ok(Header { number: n, timestamp, hash, transactions: transactions.len() })
             })
             .collect::<Result<_>>()?;
         Ok(Told {
             url: self.node.url(),
+            spec,
             multicall3_block: self.multicall3_block,
             rpc,
+            contracts: self.chain.deployed().to_vec(),
             headers,
-            _node: self.node,
+            node: self.node,
             _states: self.states,
         })
     }
 }
 
 impl Told {
+    /// The last block of the chain.
+    pub fn head(&self) -> u64 {
+        self.headers.last().map_or(0, |header| header.number)
+    }
+
+    fn of_day(&self, day: &Day) -> impl DoubleEndedIterator<Item = &Header> {
+        let span = day.start..day.end;
+        self.headers.iter().filter(move |header| span.contains(&header.timestamp))
+    }
+
+    /// The first block of a day.
+    ///
+    /// # Errors
+    /// When the day has none.
+    pub fn first_block(&self, day: &Day) -> Result<Header> {
+        self.of_day(day).next().cloned().with_context(|| format!("{} has no block", day.date))
+    }
+
     /// The last block of a day.
     ///
     /// # Errors
     /// When the day has none.
     pub fn last_block(&self, day: &Day) -> Result<Header> {
-        let of_day = |header: &&Header| day.start <= header.timestamp && header.timestamp < day.end;
-        self.headers.iter().rfind(of_day).cloned().with_context(|| format!("{} has no block", day.date))
+        self.of_day(day).next_back().cloned().with_context(|| format!("{} has no block", day.date))
     }
 
     /// Blocks of a day.
     pub fn blocks(&self, day: &Day) -> usize {
-        self.headers
-            .iter()
-            .filter(|header| day.start <= header.timestamp && header.timestamp < day.end)
-            .count()
+        self.of_day(day).count()
     }
 
     /// One call, at the end of a block.
@@ -281,9 +375,8 @@ impl Told {
     /// When a receipt cannot be read.
     pub fn logs(&mut self, day: &Day, events: &[&str]) -> Result<Vec<Emitted>> {
         let wanted: Vec<B256> = events.iter().map(|event| keccak256(event.as_bytes())).collect();
-        let of_day = |header: &&Header| day.start <= header.timestamp && header.timestamp < day.end;
         let blocks: Vec<Header> =
-            self.headers.iter().filter(of_day).filter(|header| header.transactions > 0).cloned().collect();
+            self.of_day(day).filter(|header| header.transactions > 0).cloned().collect();
         let mut found = Vec::new();
         for block in blocks {
             let receipts = self.rpc.call("eth_getBlockReceipts", json!([quantity(block.number)]))?;

@@ -3,145 +3,73 @@
 use super::{Place, Silver, lower, scaled, story};
 use alloy_primitives::{Address, I256, U256};
 use testkit::devnet::Day;
-use testkit::devnet::aave::units;
 use testkit::devnet::abi::{Value, uint_at};
+use testkit::devnet::comet::{Asset, Comet};
 use testkit::devnet::story::{PEOPLE, STORY_DAYS, Story, Told};
 
 const DEBT: &str = "AbsorbDebt(address,address,uint256,uint256)";
 const COLLATERAL: &str = "AbsorbCollateral(address,address,address,uint256,uint256)";
 const TRUTH: &str = "Truth(address,uint256,uint256)";
 
-#[derive(Clone, Copy)]
-struct Asset {
-    token: Address,
-    feed: Address,
-    decimals: u8,
-    /// Of borrowing, of liquidation, and what is left after the penalty, in 1e18.
-    factors: [u64; 3],
-}
-
-struct Market {
-    comet: Address,
-    base: Asset,
-    token_code: Vec<u8>,
-    feed_code: Vec<u8>,
-}
-
-fn price(amount: &str) -> Value {
-    units(amount, 8).unwrap().into()
-}
-
+/// A token with a feed that the market takes.
 fn asset(
     s: &mut Story,
-    codes: (&[u8], &[u8]),
-    symbol: &str,
-    decimals: u8,
-    usd: &str,
-    factors: [u64; 3],
+    market: &Comet,
+    (symbol, decimals, usd): (&'static str, u8, &str),
+    percents: [u64; 3],
+    cap: &str,
 ) -> Asset {
-    let token = s.create(symbol, codes.0, &[symbol.into(), u64::from(decimals).into()]).unwrap();
-    let feed = s.create("a feed", codes.1, &[symbol.into(), 8.into(), price(usd)]).unwrap();
-    Asset { token, feed, decimals, factors: factors.map(|percent| percent * 10_000_000_000_000_000) }
-}
-
-impl Market {
-    fn deploy(s: &mut Story) -> Self {
-        let token_code = s.token_code().unwrap();
-        let feed_code = s.compile_ours("Feed.sol", &["Feed"]).unwrap().code("Feed").unwrap().to_vec();
-        let code = s.compile_ours("Comet.sol", &["Comet"]).unwrap().code("Comet").unwrap().to_vec();
-        let base = asset(s, (&token_code, &feed_code), "USDC", 6, "0.9998", [0; 3]);
-        let args = [base.token.into(), base.feed.into(), 1_000_000.into()];
-        let comet = s.create("Comet", &code, &args).unwrap();
-        Self { comet, base, token_code, feed_code }
-    }
-
-    fn add(
-        &self,
-        s: &mut Story,
-        symbol: &str,
-        decimals: u8,
-        usd: &str,
-        factors: [u64; 3],
-        cap: &str,
-    ) -> Asset {
-        let asset = asset(s, (&self.token_code, &self.feed_code), symbol, decimals, usd, factors);
-        let mut args = vec![asset.token.into(), asset.feed.into(), 10u64.pow(decimals.into()).into()];
-        args.extend(asset.factors.map(Value::from));
-        args.push(units(cap, decimals).unwrap().into());
-        s.admin(self.comet, "addAsset(address,address,uint64,uint64[3],uint128)", &args).unwrap();
-        asset
-    }
-
-    fn supply(&self, s: &mut Story, who: usize, asset: &Asset, amount: &str) {
-        let amount = units(amount, asset.decimals).unwrap();
-        s.fund(PEOPLE[who], asset.token, self.comet, amount).unwrap();
-        s.send(PEOPLE[who], self.comet, "supply(address,uint256)", &[asset.token.into(), amount.into()])
-            .unwrap();
-    }
-
-    fn withdraw(&self, s: &mut Story, who: usize, asset: &Asset, amount: &str) {
-        let args = [asset.token.into(), units(amount, asset.decimals).unwrap().into()];
-        s.send(PEOPLE[who], self.comet, "withdraw(address,uint256)", &args).unwrap();
-    }
-
-    fn absorb(&self, s: &mut Story, who: usize, accounts: &[usize]) {
-        let accounts = accounts.iter().map(|account| PEOPLE[*account].into()).collect();
-        let args = [PEOPLE[who].into(), Value::Array(accounts)];
-        s.send(PEOPLE[who], self.comet, "absorb(address,address[])", &args).unwrap();
-    }
-}
-
-fn move_price(s: &mut Story, asset: &Asset, usd: &str) {
-    s.admin(asset.feed, "set(int256)", &[price(usd)]).unwrap();
+    let (token, feed) = (s.token(symbol, decimals).unwrap(), s.feed(symbol, usd).unwrap());
+    market.add(s, token, feed, percents, cap).unwrap()
 }
 
 #[test]
 #[ignore = "takes anvil and solc from npm: make test-contracts"]
 fn compound_v3_is_what_its_contract_and_receipts_say() {
     let mut s = story();
-    let deployed = s.chain.next_block();
-    let market = Market::deploy(&mut s);
-    let weth = market.add(&mut s, "WETH", 18, "2512.47", [82, 89, 93], "1000");
-    let wbtc = market.add(&mut s, "WBTC", 8, "69412.35", [70, 77, 95], "20.5");
+    let (usdc, feed) = (s.token("USDC", 6).unwrap(), s.feed("USDC", "0.9998").unwrap());
+    let market = Comet::deploy(&mut s, usdc, feed).unwrap();
+    let weth = asset(&mut s, &market, ("WETH", 18, "2512.47"), [82, 89, 93], "1000");
+    let wbtc = asset(&mut s, &market, ("WBTC", 8, "69412.35"), [70, 77, 95], "20.5");
     s.at(0, 19, 0).unwrap();
     let base = market.base;
-    market.supply(&mut s, 0, &base, "500000.123456");
-    market.supply(&mut s, 1, &weth, "60");
-    market.supply(&mut s, 1, &wbtc, "0.5");
-    market.withdraw(&mut s, 1, &base, "130000");
-    market.supply(&mut s, 2, &weth, "30.5");
-    market.withdraw(&mut s, 2, &base, "60000.000001");
-    market.supply(&mut s, 3, &wbtc, "2");
-    market.withdraw(&mut s, 3, &base, "90000");
+    market.supply(&mut s, 0, &base, "500000.123456").unwrap();
+    market.supply(&mut s, 1, &weth, "60").unwrap();
+    market.supply(&mut s, 1, &wbtc, "0.5").unwrap();
+    market.withdraw(&mut s, 1, &base, "130000").unwrap();
+    market.supply(&mut s, 2, &weth, "30.5").unwrap();
+    market.withdraw(&mut s, 2, &base, "60000.000001").unwrap();
+    market.supply(&mut s, 3, &wbtc, "2").unwrap();
+    market.withdraw(&mut s, 3, &base, "90000").unwrap();
 
     // Midnight exactly: one account with two tokens, whose collateral is worth more than its debt.
     s.at(1, 0, 0).unwrap();
-    move_price(&mut s, &weth, "2000");
-    move_price(&mut s, &wbtc, "57000");
-    market.absorb(&mut s, 7, &[1]);
+    s.move_feed(weth.feed, "2000").unwrap();
+    s.move_feed(wbtc.feed, "57000").unwrap();
+    market.absorb(&mut s, 7, &[1]).unwrap();
     s.at(1, 14, 0).unwrap();
-    move_price(&mut s, &weth, "2512.47");
+    s.move_feed(weth.feed, "2512.47").unwrap();
 
     // The second day has a token more, and two accounts in one transaction, one of them short.
     s.at(2, 10, 0).unwrap();
-    let link = market.add(&mut s, "LINK", 18, "11.2143", [75, 82, 90], "50000");
-    market.supply(&mut s, 4, &link, "9000.5");
-    market.withdraw(&mut s, 4, &base, "60000");
+    let link = asset(&mut s, &market, ("LINK", 18, "11.2143"), [75, 82, 90], "50000");
+    market.supply(&mut s, 4, &link, "9000.5").unwrap();
+    market.withdraw(&mut s, 4, &base, "60000").unwrap();
     s.at(2, 18, 0).unwrap();
-    move_price(&mut s, &link, "6.5");
-    move_price(&mut s, &weth, "2180.01");
-    market.absorb(&mut s, 6, &[4, 2]);
+    s.move_feed(link.feed, "6.5").unwrap();
+    s.move_feed(weth.feed, "2180.01").unwrap();
+    market.absorb(&mut s, 6, &[4, 2]).unwrap();
 
     s.at(3, 9, 0).unwrap();
-    s.admin(market.comet, "pause(uint8)", &[16.into()]).unwrap();
-    market.supply(&mut s, 5, &base, "1000");
+    s.admin(market.address, "pause(uint8)", &[16.into()]).unwrap();
+    market.supply(&mut s, 5, &base, "1000").unwrap();
     s.at(4, 0, 0).unwrap();
-    move_price(&mut s, &wbtc, "40000");
-    market.absorb(&mut s, 7, &[3]);
+    s.move_feed(wbtc.feed, "40000").unwrap();
+    market.absorb(&mut s, 7, &[3]).unwrap();
     let mut told = s.end().unwrap();
 
-    let more = format!("deployed_block = {deployed}");
-    let entry = ("comet", market.comet);
+    let more = format!("deployed_block = {}", market.deployed_block);
+    let entry = ("comet", market.address);
     let mut silver =
         Silver::of(&told, &Place { family: "compound_v3", csu: "compound_v3_story", entry, more: &more });
     let all = [weth, wbtc, link];
@@ -149,7 +77,7 @@ fn compound_v3_is_what_its_contract_and_receipts_say() {
     for (index, day) in STORY_DAYS.iter().enumerate() {
         let assets = if index == 0 { &all[..2] } else { &all[..] };
         compare_market(&mut silver, &mut told, day, &market, assets);
-        let base_row = silver.reserve(day, &lower(market.comet), base.token, "base");
+        let base_row = silver.reserve(day, &lower(market.address), base.token.address, "base");
         assert_eq!(base_row["flags"].contains("buy_paused"), index == 2, "{base_row:#?}");
         let (of_day, short_of_day) = compare_liquidations(&mut silver, &mut told, day, &market, &all);
         legs += of_day;
@@ -160,13 +88,13 @@ fn compound_v3_is_what_its_contract_and_receipts_say() {
     silver.tell();
 }
 
-fn compare_market(silver: &mut Silver, told: &mut Told, day: &Day, market: &Market, assets: &[Asset]) {
+fn compare_market(silver: &mut Silver, told: &mut Told, day: &Day, market: &Comet, assets: &[Asset]) {
     let last = told.last_block(day).unwrap().number;
-    let (comet, base) = (market.comet, market.base);
+    let (comet, base) = (market.address, market.base);
     let mut read =
         |to: Address, signature: &str, args: &[Value]| told.uint(last, to, signature, args).unwrap();
-    let row = silver.reserve(day, &lower(comet), base.token, "base");
-    let price = read(comet, "getPrice(address)", &[base.feed.into()]);
+    let row = silver.reserve(day, &lower(comet), base.token.address, "base");
+    let price = read(comet, "getPrice(address)", &[base.feed.address.into()]);
     let utilization = read(comet, "getUtilization()", &[]);
     let year = U256::from(31_536_000);
     let of = &mut silver.compared;
@@ -174,7 +102,7 @@ fn compare_market(silver: &mut Silver, told: &mut Told, day: &Day, market: &Mark
     of.same(&row, "status", "collected");
     of.same(&row, "supplied_raw", read(comet, "totalSupply()", &[]));
     of.same(&row, "borrowed_raw", read(comet, "totalBorrow()", &[]));
-    of.same(&row, "available_raw", read(base.token, "balanceOf(address)", &[comet.into()]));
+    of.same(&row, "available_raw", read(base.token.address, "balanceOf(address)", &[comet.into()]));
     of.same(&row, "reserves_raw", I256::from_raw(read(comet, "getReserves()", &[])));
     of.close(
         &row,
@@ -189,12 +117,16 @@ fn compare_market(silver: &mut Silver, told: &mut Told, day: &Day, market: &Mark
     of.close(&row, "price_usd", scaled(price, 8));
     of.close(&row, "identity_gap", 0.0);
     for asset in assets {
-        let row = silver.reserve(day, &lower(comet), asset.token, "collateral");
+        let row = silver.reserve(day, &lower(comet), asset.token.address, "collateral");
         let supplied = PEOPLE.iter().fold(U256::ZERO, |sum, person| {
-            sum + read(comet, "collateralOf(address,address)", &[(*person).into(), asset.token.into()])
+            sum + read(
+                comet,
+                "collateralOf(address,address)",
+                &[(*person).into(), asset.token.address.into()],
+            )
         });
-        let held = read(asset.token, "balanceOf(address)", &[comet.into()]);
-        let price = read(comet, "getPrice(address)", &[asset.feed.into()]);
+        let held = read(asset.token.address, "balanceOf(address)", &[comet.into()]);
+        let price = read(comet, "getPrice(address)", &[asset.feed.address.into()]);
         let of = &mut silver.compared;
         of.same(&row, "status", "collected");
         of.same(&row, "supplied_raw", supplied);
@@ -204,7 +136,7 @@ fn compare_market(silver: &mut Silver, told: &mut Told, day: &Day, market: &Mark
         of.close(&row, "ltv", scaled(U256::from(asset.factors[0]), 18));
         of.close(&row, "liq_threshold", scaled(U256::from(asset.factors[1]), 18));
         of.close(&row, "liq_bonus", 1.0 - scaled(U256::from(asset.factors[2]), 18));
-        of.close(&row, "supplied_usd", scaled(supplied * price, i32::from(asset.decimals) + 8));
+        of.close(&row, "supplied_usd", scaled(supplied * price, i32::from(asset.token.decimals) + 8));
     }
     assert_eq!(silver.reserves(day).len(), 1 + assets.len(), "{}", day.date);
 }
@@ -214,7 +146,7 @@ fn compare_liquidations(
     silver: &mut Silver,
     told: &mut Told,
     day: &Day,
-    market: &Market,
+    market: &Comet,
     assets: &[Asset],
 ) -> (usize, usize) {
     let logs = told.logs(day, &[DEBT, COLLATERAL]).unwrap();
@@ -226,7 +158,7 @@ fn compare_liquidations(
         let borrower = log.address_topic(2).unwrap();
         let block = log.block.number;
         let mut price = |asset: &Asset| {
-            told.uint(block, market.comet, "getPrice(address)", &[asset.feed.into()]).unwrap()
+            told.uint(block, market.address, "getPrice(address)", &[asset.feed.address.into()]).unwrap()
         };
         let amount = uint_at(&log.data, 0).unwrap();
         let of = &mut silver.compared;
@@ -235,14 +167,14 @@ fn compare_liquidations(
         of.same(row, "borrower", lower(borrower));
         if log.topics.len() == 4 {
             let token = log.address_topic(3).unwrap();
-            let asset = assets.iter().find(|asset| asset.token == token).unwrap();
+            let asset = assets.iter().find(|asset| asset.token.address == token).unwrap();
             of.same(row, "coll_token", lower(token));
             of.same(row, "coll_raw", amount);
-            of.close(row, "coll_usd", scaled(amount * price(asset), i32::from(asset.decimals) + 8));
+            of.close(row, "coll_usd", scaled(amount * price(asset), i32::from(asset.token.decimals) + 8));
             of.null(row, "debt_raw");
             continue;
         }
-        of.same(row, "debt_token", lower(market.base.token));
+        of.same(row, "debt_token", lower(market.base.token.address));
         of.same(row, "debt_raw", amount);
         of.close(row, "debt_usd", scaled(amount * price(&market.base), 6 + 8));
         of.null(row, "coll_raw");

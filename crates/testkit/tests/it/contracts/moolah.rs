@@ -1,16 +1,14 @@
 //! Lista's Moolah: Morpho Blue's npm sources with what Moolah adds, of our own (`contracts/Moolah.sol`). Its oracles price
 //! tokens in dollars, and a broker's debt is written off by an event that gives it as repaid.
 
-use super::morpho_blue::{Blue, FIXED_RATE, LIQUIDATE, Market, PARAMS, SOLC, Token, collateral};
+use super::morpho_blue::LIQUIDATE;
 use super::{Place, Silver, lower, scaled, story};
 use alloy_primitives::{Address, U256};
 use std::collections::BTreeSet;
 use testkit::devnet::Day;
 use testkit::devnet::aave::{DEPLOYER, units};
-use testkit::devnet::abi::uint_at;
-use testkit::devnet::artifacts::package;
-use testkit::devnet::solidity::Sources;
-use testkit::devnet::story::{PEOPLE, STORY_DAYS, Story, Told};
+use testkit::devnet::morpho::{self, Blue, FIXED_RATE, Market, PARAMS, SOLC};
+use testkit::devnet::story::{PEOPLE, STORY_DAYS, Story, Token, Told};
 
 fn price(s: &mut Story, book: Address, token: Token, usd: &str) {
     let args = [token.address.into(), units(usd, 8).unwrap().into()];
@@ -21,32 +19,24 @@ fn price(s: &mut Story, book: Address, token: Token, usd: &str) {
 #[ignore = "takes anvil, solc and Morpho Blue from npm: make test-contracts"]
 fn moolah_is_what_its_contract_and_receipts_say() {
     let mut s = story();
-    let morpho_blue = package(s.artifacts.cache(), "@morpho-org/morpho-blue", "1.0.0").unwrap();
-    let files = ["Moolah.sol", "MorphoReader.sol"];
-    let sources = Sources::of(&files, &[("src/", morpho_blue.join("src"))]).unwrap();
+    let sources = morpho::sources(&s.artifacts, &["Moolah.sol", "MorphoReader.sol"]).unwrap();
     let contracts = ["Moolah", "PriceBook", "BookOracle", "MorphoReader", "FixedRateModel"];
     let code = s.compile(&sources, &contracts, SOLC).unwrap();
-    let token_code = s.token_code().unwrap();
-    let token = |s: &mut Story, symbol: &str, decimals: u8| {
-        let args = [symbol.into(), u64::from(decimals).into()];
-        Token { address: s.create(symbol, &token_code, &args).unwrap(), decimals }
-    };
-    let (lisusd, bnb, btcb) =
-        (token(&mut s, "lisUSD", 18), token(&mut s, "WBNB", 18), token(&mut s, "BTCB", 8));
+    let lisusd = s.token("lisUSD", 18).unwrap();
+    let (bnb, btcb) = (s.token("WBNB", 18).unwrap(), s.token("BTCB", 8).unwrap());
     let deployed = s.chain.next_block();
     let moolah = s.create("Moolah", code.code("Moolah").unwrap(), &[DEPLOYER.into()]).unwrap();
     let reader = s.create("reader", code.code("MorphoReader").unwrap(), &[]).unwrap();
     let book = s.create("PriceBook", code.code("PriceBook").unwrap(), &[]).unwrap();
     let model = s.create("model", code.code("FixedRateModel").unwrap(), &[FIXED_RATE.into()]).unwrap();
     let lltv = 800_000_000_000_000_000;
-    s.admin(moolah, "enableIrm(address)", &[model.into()]).unwrap();
-    s.admin(moolah, "enableLltv(uint256)", &[lltv.into()]).unwrap();
     let blue = Blue { morpho: moolah, reader };
+    blue.enable(&mut s, &[model], &[lltv]).unwrap();
     let create = |s: &mut Story, loan: Token, collateral: Token| {
         let scale = U256::from(10).pow(U256::from(36 + loan.decimals - collateral.decimals));
         let args = [book.into(), loan.address.into(), collateral.address.into(), scale.into()];
         let oracle = s.create("an oracle", code.code("BookOracle").unwrap(), &args).unwrap();
-        blue.create(s, (loan, collateral), oracle, model, lltv)
+        blue.create(s, (loan, collateral), oracle, model, lltv).unwrap()
     };
     price(&mut s, book, lisusd, "0.9991");
     price(&mut s, book, bnb, "560.25");
@@ -54,20 +44,20 @@ fn moolah_is_what_its_contract_and_receipts_say() {
     let by_bnb = create(&mut s, lisusd, bnb);
     let lend_bnb = create(&mut s, bnb, btcb);
     s.at(0, 20, 0).unwrap();
-    blue.supply(&mut s, 0, &by_bnb, "700000");
-    blue.supply(&mut s, 0, &lend_bnb, "900");
-    blue.borrow(&mut s, 1, &by_bnb, "500", "200000");
-    blue.borrow(&mut s, 2, &by_bnb, "300.5", "120000");
-    blue.borrow(&mut s, 3, &lend_bnb, "2", "150");
+    blue.supply(&mut s, 0, &by_bnb, "700000").unwrap();
+    blue.supply(&mut s, 0, &lend_bnb, "900").unwrap();
+    blue.borrow(&mut s, 1, &by_bnb, "500", "200000").unwrap();
+    blue.borrow(&mut s, 2, &by_bnb, "300.5", "120000").unwrap();
+    blue.borrow(&mut s, 3, &lend_bnb, "2", "150").unwrap();
 
     s.at(1, 0, 0).unwrap();
     price(&mut s, book, bnb, "480");
-    blue.liquidate(&mut s, 7, &by_bnb, 1, Some("60"));
+    blue.liquidate(&mut s, 7, &by_bnb, 1, Some("60")).unwrap();
 
     s.at(2, 9, 0).unwrap();
     let late = create(&mut s, lisusd, btcb);
-    blue.supply(&mut s, 4, &late, "100000");
-    blue.borrow(&mut s, 5, &late, "1", "40000");
+    blue.supply(&mut s, 4, &late, "100000").unwrap();
+    blue.borrow(&mut s, 5, &late, "1", "40000").unwrap();
     s.admin(moolah, "setBroker(bytes32,address)", &[late.id.into(), PEOPLE[5].into()]).unwrap();
     s.at(2, 21, 0).unwrap();
     s.send(
@@ -80,10 +70,10 @@ fn moolah_is_what_its_contract_and_receipts_say() {
 
     s.at(3, 12, 0).unwrap();
     price(&mut s, book, bnb, "250");
-    blue.liquidate(&mut s, 6, &by_bnb, 2, Some("300.5"));
+    blue.liquidate(&mut s, 6, &by_bnb, 2, Some("300.5")).unwrap();
     s.admin(moolah, "setPaused(bool)", &[true.into()]).unwrap();
     s.at(4, 0, 0).unwrap();
-    blue.liquidate(&mut s, 6, &by_bnb, 1, Some("1"));
+    blue.liquidate(&mut s, 6, &by_bnb, 1, Some("1")).unwrap();
     let mut told = s.end().unwrap();
 
     let more = format!("variant = \"moolah\"\ndeployed_block = {deployed}");
@@ -121,9 +111,7 @@ fn compare_markets(
     for market in markets {
         let token = market.loan.address;
         let row = silver.reserve(day, &market.id(), token, "base");
-        let args = [blue.morpho.into(), market.params()];
-        let totals = told.call(last, blue.reader, &format!("totals(address,{PARAMS})"), &args).unwrap();
-        let (supplied, borrowed) = (uint_at(&totals, 0).unwrap(), uint_at(&totals, 1).unwrap());
+        let (supplied, borrowed) = blue.totals(told, last, market).unwrap();
         let price = told.uint(last, book, "peek(address)", &[token.into()]).unwrap();
         let of = &mut silver.compared;
         of.same(&row, "status", "collected");
@@ -137,7 +125,7 @@ fn compare_markets(
     let backing: BTreeSet<Address> = markets.iter().map(|market| market.collateral.address).collect();
     for token in &backing {
         let row = silver.reserve(day, &lower(blue.morpho), *token, "collateral");
-        let held = collateral(told, last, blue.morpho, markets, *token);
+        let held = blue.collateral(told, last, markets, *token).unwrap();
         silver.compared.same(&row, "supplied_raw", held);
     }
     assert_eq!(silver.reserves(day).len(), markets.len() + backing.len(), "{}", day.date);

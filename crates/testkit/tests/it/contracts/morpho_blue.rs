@@ -2,192 +2,36 @@
 
 use super::{Place, Silver, lower, scaled, story};
 use alloy_primitives::{Address, U256, address};
-use testkit::devnet::aave::{DEPLOYER, units};
-use testkit::devnet::abi::{Value, uint_at};
-use testkit::devnet::artifacts::package;
-use testkit::devnet::solidity::{Settings, Sources};
-use testkit::devnet::story::{Emitted, PEOPLE, STORY_DAYS, Story, Told};
+use testkit::devnet::abi::uint_at;
+use testkit::devnet::morpho::{self, Blue, FIXED_RATE, Market, PARAMS, SOLC, move_price};
+use testkit::devnet::story::{Emitted, STORY_DAYS, Story, Token, Told};
 
-pub(super) const SOLC: Settings =
-    Settings { solc: "0.8.19", evm: "paris", optimizer_runs: 999_999, via_ir: true };
 pub(super) const LIQUIDATE: &str =
     "Liquidate(bytes32,address,address,uint256,uint256,uint256,uint256,uint256)";
-pub(super) const PARAMS: &str = "(address,address,address,address,uint256)";
 const FEES: Address = address!("00000000000000000000000000000000000000fe");
-/// 3 % a year.
-pub(super) const FIXED_RATE: u64 = 951_293_759;
-
-#[derive(Clone, Copy)]
-pub(super) struct Token {
-    pub(super) address: Address,
-    pub(super) decimals: u8,
-}
-
-#[derive(Clone, Copy)]
-pub(super) struct Market {
-    pub(super) loan: Token,
-    pub(super) collateral: Token,
-    pub(super) oracle: Address,
-    pub(super) irm: Address,
-    pub(super) lltv: u64,
-    pub(super) id: U256,
-}
-
-impl Market {
-    pub(super) fn params(&self) -> Value {
-        Value::Tuple(vec![
-            self.loan.address.into(),
-            self.collateral.address.into(),
-            self.oracle.into(),
-            self.irm.into(),
-            self.lltv.into(),
-        ])
-    }
-
-    pub(super) fn id(&self) -> String {
-        format!("{:#066x}", self.id)
-    }
-}
-
-/// The contracts of the story.
-pub(super) struct Blue {
-    pub(super) morpho: Address,
-    pub(super) reader: Address,
-}
-
-impl Blue {
-    /// Creates a market whose oracle already has a price.
-    pub(super) fn create(
-        &self,
-        s: &mut Story,
-        (loan, collateral): (Token, Token),
-        oracle: Address,
-        irm: Address,
-        lltv: u64,
-    ) -> Market {
-        let mut market = Market { loan, collateral, oracle, irm, lltv, id: U256::ZERO };
-        s.admin(self.morpho, &format!("createMarket({PARAMS})"), &[market.params()]).unwrap();
-        let id = s.read(self.reader, &format!("id({PARAMS})"), &[market.params()]).unwrap();
-        market.id = uint_at(&id, 0).unwrap();
-        market
-    }
-
-    pub(super) fn supply(&self, s: &mut Story, who: usize, market: &Market, amount: &str) {
-        let who = PEOPLE[who];
-        let amount = units(amount, market.loan.decimals).unwrap();
-        s.fund(who, market.loan.address, self.morpho, amount).unwrap();
-        let args = [market.params(), amount.into(), 0.into(), who.into(), Value::Bytes(vec![])];
-        s.send(who, self.morpho, &format!("supply({PARAMS},uint256,uint256,address,bytes)"), &args).unwrap();
-    }
-
-    pub(super) fn withdraw(&self, s: &mut Story, who: usize, market: &Market, amount: &str) {
-        let who = PEOPLE[who];
-        let amount = units(amount, market.loan.decimals).unwrap();
-        let args = [market.params(), amount.into(), 0.into(), who.into(), who.into()];
-        s.send(who, self.morpho, &format!("withdraw({PARAMS},uint256,uint256,address,address)"), &args)
-            .unwrap();
-    }
-
-    pub(super) fn borrow(&self, s: &mut Story, who: usize, market: &Market, collateral: &str, amount: &str) {
-        let who = PEOPLE[who];
-        let collateral = units(collateral, market.collateral.decimals).unwrap();
-        s.fund(who, market.collateral.address, self.morpho, collateral).unwrap();
-        let args = [market.params(), collateral.into(), who.into(), Value::Bytes(vec![])];
-        s.send(who, self.morpho, &format!("supplyCollateral({PARAMS},uint256,address,bytes)"), &args)
-            .unwrap();
-        let amount = units(amount, market.loan.decimals).unwrap();
-        let args = [market.params(), amount.into(), 0.into(), who.into(), who.into()];
-        s.send(who, self.morpho, &format!("borrow({PARAMS},uint256,uint256,address,address)"), &args)
-            .unwrap();
-    }
-
-    /// Seizes so much collateral, or else repays all that is owed.
-    pub(super) fn liquidate(
-        &self,
-        s: &mut Story,
-        who: usize,
-        market: &Market,
-        borrower: usize,
-        seized: Option<&str>,
-    ) {
-        let (who, borrower) = (PEOPLE[who], PEOPLE[borrower]);
-        let (seized, shares) = match seized {
-            Some(seized) => (units(seized, market.collateral.decimals).unwrap(), U256::ZERO),
-            None => {
-                let position = [market.id.into(), borrower.into()];
-                let position = s.read(self.morpho, "position(bytes32,address)", &position).unwrap();
-                (U256::ZERO, uint_at(&position, 1).unwrap())
-            }
-        };
-        let purse = units("1000000", market.loan.decimals).unwrap();
-        s.fund(who, market.loan.address, self.morpho, purse).unwrap();
-        let args = [market.params(), borrower.into(), seized.into(), shares.into(), Value::Bytes(vec![])];
-        s.send(who, self.morpho, &format!("liquidate({PARAMS},address,uint256,uint256,bytes)"), &args)
-            .unwrap();
-    }
-}
-
-/// An oracle of the package's, which anyone moves.
-fn move_price(s: &mut Story, market: &Market, price: &str) {
-    // One unit of the collateral in units of the loan token, with 36 more decimals.
-    let scale = 36 + market.loan.decimals - market.collateral.decimals;
-    s.admin(market.oracle, "setPrice(uint256)", &[units(price, scale).unwrap().into()]).unwrap();
-}
-
-/// A token's collateral: the sum of all positions.
-pub(super) fn collateral(
-    told: &mut Told,
-    at: u64,
-    morpho: Address,
-    markets: &[Market],
-    token: Address,
-) -> U256 {
-    let mut sum = U256::ZERO;
-    for market in markets.iter().filter(|market| market.collateral.address == token) {
-        for person in PEOPLE {
-            let args = [market.id.into(), person.into()];
-            let position = told.call(at, morpho, "position(bytes32,address)", &args).unwrap();
-            sum += uint_at(&position, 2).unwrap();
-        }
-    }
-    sum
-}
 
 #[test]
 #[ignore = "takes anvil, solc and Morpho Blue from npm: make test-contracts"]
 fn morpho_blue_is_what_its_contract_and_receipts_say() {
     let mut s = story();
-    let morpho_blue = package(s.artifacts.cache(), "@morpho-org/morpho-blue", "1.0.0").unwrap();
-    let files = ["src/Morpho.sol", "src/mocks/IrmMock.sol", "src/mocks/OracleMock.sol", "MorphoReader.sol"];
-    let sources = Sources::of(&files, &[("src/", morpho_blue.join("src"))]).unwrap();
-    let contracts = ["Morpho", "IrmMock", "OracleMock", "MorphoReader", "FixedRateModel"];
-    let code = s.compile(&sources, &contracts, SOLC).unwrap();
-    let token_code = s.token_code().unwrap();
-    let token = |s: &mut Story, symbol: &str, decimals: u8| {
-        let args = [symbol.into(), u64::from(decimals).into()];
-        Token { address: s.create(symbol, &token_code, &args).unwrap(), decimals }
-    };
-    let (usdc, weth, wbtc) = (token(&mut s, "USDC", 6), token(&mut s, "WETH", 18), token(&mut s, "WBTC", 8));
+    let files = ["src/mocks/IrmMock.sol", "src/mocks/OracleMock.sol", "MorphoReader.sol"];
+    let sources = morpho::sources(&s.artifacts, &files).unwrap();
+    let code = s.compile(&sources, &["IrmMock", "OracleMock", "FixedRateModel"], SOLC).unwrap();
+    let usdc = s.token("USDC", 6).unwrap();
+    let (weth, wbtc) = (s.token("WETH", 18).unwrap(), s.token("WBTC", 8).unwrap());
     let deployed = s.chain.next_block();
-    let morpho = s.create("Morpho", code.code("Morpho").unwrap(), &[DEPLOYER.into()]).unwrap();
-    let reader = s.create("reader", code.code("MorphoReader").unwrap(), &[]).unwrap();
+    let blue = Blue::deploy(&mut s).unwrap();
     let by_utilization = s.create("IrmMock", code.code("IrmMock").unwrap(), &[]).unwrap();
     let fixed_rate = [FIXED_RATE.into()];
     let fixed = s.create("FixedRateModel", code.code("FixedRateModel").unwrap(), &fixed_rate).unwrap();
-    for irm in [by_utilization, fixed, Address::ZERO] {
-        s.admin(morpho, "enableIrm(address)", &[irm.into()]).unwrap();
-    }
     let (lltv_86, lltv_77, lltv_915) =
         (860_000_000_000_000_000, 770_000_000_000_000_000, 915_000_000_000_000_000);
-    for lltv in [lltv_86, lltv_77, lltv_915] {
-        s.admin(morpho, "enableLltv(uint256)", &[lltv.into()]).unwrap();
-    }
-    s.admin(morpho, "setFeeRecipient(address)", &[FEES.into()]).unwrap();
-    let blue = Blue { morpho, reader };
+    blue.enable(&mut s, &[by_utilization, fixed, Address::ZERO], &[lltv_86, lltv_77, lltv_915]).unwrap();
+    s.admin(blue.morpho, "setFeeRecipient(address)", &[FEES.into()]).unwrap();
     let create = |s: &mut Story, loan: Token, collateral: Token, irm: Address, lltv: u64, price: &str| {
         let oracle = s.create("an oracle", code.code("OracleMock").unwrap(), &[]).unwrap();
-        let market = blue.create(s, (loan, collateral), oracle, irm, lltv);
-        move_price(s, &market, price);
+        let market = blue.create(s, (loan, collateral), oracle, irm, lltv).unwrap();
+        move_price(s, &market, price).unwrap();
         market
     };
 
@@ -196,54 +40,54 @@ fn morpho_blue_is_what_its_contract_and_receipts_say() {
     let btc = create(&mut s, weth, wbtc, fixed, lltv_77, "27.5");
     let free = create(&mut s, usdc, wbtc, Address::ZERO, lltv_915, "69000.5");
     let fee = [btc.params(), 100_000_000_000_000_000.into()];
-    s.admin(morpho, &format!("setFee({PARAMS},uint256)"), &fee).unwrap();
+    s.admin(blue.morpho, &format!("setFee({PARAMS},uint256)"), &fee).unwrap();
     s.at(0, 20, 0).unwrap();
-    blue.supply(&mut s, 0, &eth, "900000.123456");
-    blue.supply(&mut s, 0, &btc, "400.5");
-    blue.borrow(&mut s, 1, &eth, "100", "200000");
-    blue.borrow(&mut s, 2, &btc, "5.00000001", "100.25");
+    blue.supply(&mut s, 0, &eth, "900000.123456").unwrap();
+    blue.supply(&mut s, 0, &btc, "400.5").unwrap();
+    blue.borrow(&mut s, 1, &eth, "100", "200000").unwrap();
+    blue.borrow(&mut s, 2, &btc, "5.00000001", "100.25").unwrap();
 
     // Day 1: one in the very block of midnight, another part of the way through.
     s.at(1, 0, 0).unwrap();
-    move_price(&mut s, &eth, "2300");
-    blue.liquidate(&mut s, 7, &eth, 1, Some("10.5"));
+    move_price(&mut s, &eth, "2300").unwrap();
+    blue.liquidate(&mut s, 7, &eth, 1, Some("10.5")).unwrap();
     s.at(1, 9, 0).unwrap();
-    blue.borrow(&mut s, 3, &eth, "20", "30000.000001");
+    blue.borrow(&mut s, 3, &eth, "20", "30000.000001").unwrap();
     s.at(1, 15, 12).unwrap();
-    move_price(&mut s, &eth, "2100.01");
-    blue.liquidate(&mut s, 6, &eth, 1, Some("31.25"));
+    move_price(&mut s, &eth, "2100.01").unwrap();
+    blue.liquidate(&mut s, 6, &eth, 1, Some("31.25")).unwrap();
     s.at(1, 20, 0).unwrap();
-    blue.supply(&mut s, 4, &free, "50000");
-    blue.borrow(&mut s, 5, &free, "0.5", "20000");
+    blue.supply(&mut s, 4, &free, "50000").unwrap();
+    blue.borrow(&mut s, 5, &free, "0.5", "20000").unwrap();
 
     // Day 2: a market more, and a whole position.
     s.at(2, 11, 0).unwrap();
     let late = create(&mut s, usdc, wbtc, fixed, lltv_77, "69000.5");
-    blue.supply(&mut s, 0, &late, "250000");
+    blue.supply(&mut s, 0, &late, "250000").unwrap();
     s.at(2, 12, 0).unwrap();
-    blue.borrow(&mut s, 4, &late, "3", "150000");
+    blue.borrow(&mut s, 4, &late, "3", "150000").unwrap();
     s.at(2, 18, 30).unwrap();
-    move_price(&mut s, &btc, "22.1");
-    blue.liquidate(&mut s, 7, &btc, 2, Some("2"));
+    move_price(&mut s, &btc, "22.1").unwrap();
+    blue.liquidate(&mut s, 7, &btc, 2, Some("2")).unwrap();
     s.at(2, 20, 0).unwrap();
-    move_price(&mut s, &late, "62000");
-    blue.liquidate(&mut s, 6, &late, 4, None);
+    move_price(&mut s, &late, "62000").unwrap();
+    blue.liquidate(&mut s, 6, &late, 4, None).unwrap();
 
     // Day 3: a price falls so far that debt is left over.
     s.at(3, 10, 0).unwrap();
-    blue.withdraw(&mut s, 0, &eth, "100000");
+    blue.withdraw(&mut s, 0, &eth, "100000").unwrap();
     s.at(3, 13, 0).unwrap();
-    move_price(&mut s, &eth, "1200.5");
-    blue.liquidate(&mut s, 7, &eth, 3, Some("20"));
+    move_price(&mut s, &eth, "1200.5").unwrap();
+    blue.liquidate(&mut s, 7, &eth, 3, Some("20")).unwrap();
     s.at(3, 23, 56).unwrap();
-    blue.supply(&mut s, 5, &btc, "1.000000000000000001");
+    blue.supply(&mut s, 5, &btc, "1.000000000000000001").unwrap();
     // The first block of the day after is not theirs.
     s.at(4, 0, 0).unwrap();
-    blue.liquidate(&mut s, 7, &eth, 1, Some("1"));
+    blue.liquidate(&mut s, 7, &eth, 1, Some("1")).unwrap();
     let mut told = s.end().unwrap();
 
     let more = format!("deployed_block = {deployed}");
-    let entry = ("morpho", morpho);
+    let entry = ("morpho", blue.morpho);
     let mut silver =
         Silver::of(&told, &Place { family: "morpho_blue", csu: "morpho_blue_story", entry, more: &more });
     let all = [eth, btc, free, late];
@@ -281,9 +125,7 @@ fn compare_markets(
     let last = told.last_block(day).unwrap().number;
     for market in markets {
         let row = silver.reserve(day, &market.id(), market.loan.address, "base");
-        let args = [blue.morpho.into(), market.params()];
-        let totals = told.call(last, blue.reader, &format!("totals(address,{PARAMS})"), &args).unwrap();
-        let (supplied, borrowed) = (uint_at(&totals, 0).unwrap(), uint_at(&totals, 1).unwrap());
+        let (supplied, borrowed) = blue.totals(told, last, market).unwrap();
         let of = &mut silver.compared;
         of.same(&row, "block_number", last);
         of.same(&row, "status", "collected");
@@ -309,7 +151,7 @@ fn compare_markets(
         markets.iter().map(|market| market.collateral.address).collect();
     for token in &backing {
         let row = silver.reserve(day, &lower(blue.morpho), *token, "collateral");
-        let held = collateral(told, last, blue.morpho, markets, *token);
+        let held = blue.collateral(told, last, markets, *token).unwrap();
         silver.compared.same(&row, "supplied_raw", held);
         silver.compared.same(&row, "status", "collected");
     }
