@@ -28,3 +28,4 @@ pub mod schedule;
 pub mod shard;
 mod snapshot;
 pub mod status;
+mod witness;
