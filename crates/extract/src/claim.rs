@@ -251,6 +251,26 @@ mod tests {
         assert_eq!(ours, 1);
     }
 
+    /// The times are those of the files: a machine whose own clock is wrong has no say in them.
+    #[tokio::test]
+    async fn age_is_told_by_the_clock_that_stamps_the_objects() {
+        let directory = tempfile::tempdir().unwrap();
+        let lake = Lake::open(directory.path().to_str().unwrap()).unwrap();
+        let (one, two) = (claims(1, 60_000), claims(2, 60_000));
+        assert_eq!(one.take(&lake, CHAIN, day(), true).await.unwrap(), Turn::Ours);
+        let file = directory.path().join(path::claim(CHAIN, day()).as_ref());
+        let stamp =
+            |time| std::fs::File::options().write(true).open(&file).unwrap().set_modified(time).unwrap();
+        let (now, hour) = (std::time::SystemTime::now(), Duration::from_secs(3_600));
+        // The store's clock was put back since.
+        stamp(now + hour);
+        assert_eq!(two.take(&lake, CHAIN, day(), false).await.unwrap(), Turn::Theirs("1/3".into()));
+        stamp(now - Duration::from_secs(50));
+        assert_eq!(two.take(&lake, CHAIN, day(), false).await.unwrap(), Turn::Theirs("1/3".into()));
+        stamp(now - hour);
+        assert_eq!(two.take(&lake, CHAIN, day(), false).await.unwrap(), Turn::Ours);
+    }
+
     #[tokio::test]
     async fn an_unreadable_claim_is_nobodys() {
         let lake = Lake::open("memory:///").unwrap();

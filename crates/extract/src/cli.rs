@@ -125,7 +125,7 @@ pub(crate) struct What {
     /// Run file: days, CSUs, datasets, registry and lake.
     #[arg(long, value_name = "FILE")]
     pub(crate) run: PathBuf,
-    /// Lake to write to, a directory or URL, in place of the run file's.
+    /// The lake, a directory or URL, in place of the run file's.
     #[arg(long, value_name = "URL")]
     pub(crate) lake: Option<String>,
     /// First day, in place of the run file's.
@@ -252,21 +252,8 @@ pub(crate) struct PlanArgs {
 
 #[derive(Args)]
 pub(crate) struct StatusArgs {
-    /// Run file.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) run: PathBuf,
-    /// Lake to look at, a directory or URL, in place of the run file's.
-    #[arg(long, value_name = "URL")]
-    pub(crate) lake: Option<String>,
-    /// First day, in place of the run file's.
-    #[arg(long, value_name = "YYYY-MM-DD")]
-    pub(crate) from: Option<Day>,
-    /// Last day, in place of the run file's.
-    #[arg(long, value_name = "YYYY-MM-DD")]
-    pub(crate) to: Option<Day>,
-    /// CSUs, in place of the run file's. Repeatable.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) csu: Vec<String>,
+    #[command(flatten)]
+    pub(crate) what: What,
     /// Look again every so many seconds, until nothing is left to do.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "10", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) watch: Option<u64>,

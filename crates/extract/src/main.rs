@@ -120,9 +120,7 @@ async fn plan(PlanArgs { run: args, by_csu }: PlanArgs, everywhere: &Everywhere)
 }
 
 async fn status(args: StatusArgs, everywhere: &Everywhere) -> anyhow::Result<ExitCode> {
-    let overrides = Overrides { lake: args.lake, from: args.from, to: args.to, csus: args.csu };
-    let run = Run::load(&args.run, &overrides)?;
-    let lake = run.open_lake()?;
+    let (run, lake) = args.what.load()?;
     let keys = everywhere.keys()?;
     let providers = Providers::load(&run.providers, |name| keys.get(name))?;
     loop {

@@ -378,53 +378,6 @@ impl Lake {
 mod tests {
     use super::*;
 
-    /// One suite that every kind of lake must pass.
-    async fn behaves(lake: Lake) {
-        let path = Path::from("bronze/tvl/a/2024-12-01.json");
-        assert_eq!(lake.get(&path).await.unwrap(), None);
-        assert_eq!(lake.put_once(&path, "one").await.unwrap(), Put::Created);
-        assert_eq!(lake.put_once(&path, "one").await.unwrap(), Put::AlreadyThere);
-        let conflict = lake.put_once(&path, "two").await.unwrap_err();
-        assert!(matches!(conflict, StoreError::Conflict { .. }), "{conflict}");
-        assert_eq!(lake.get(&path).await.unwrap().unwrap(), "one");
-
-        let gold = Path::from("gold/panel_daily.csv");
-        lake.replace(&gold, "old").await.unwrap();
-        lake.replace(&gold, "new").await.unwrap();
-        assert_eq!(lake.get(&gold).await.unwrap().unwrap(), "new");
-
-        let hive = Path::from("silver/price/month=2024-12/part.parquet");
-        lake.replace(&hive, "x").await.unwrap();
-        for name in ["c", "a", "b"] {
-            lake.replace(&Path::from(format!("silver/{name}")), "y").await.unwrap();
-        }
-        let listed: Vec<_> =
-            lake.list(&Path::from("silver")).await.unwrap().iter().map(Path::to_string).collect();
-        assert_eq!(listed, ["silver/a", "silver/b", "silver/c", "silver/price/month=2024-12/part.parquet"]);
-
-        lake.delete(&gold).await.unwrap();
-        lake.delete(&gold).await.unwrap();
-        assert_eq!(lake.get(&gold).await.unwrap(), None);
-        assert!(lake.list(&Path::from("nowhere")).await.unwrap().is_empty());
-    }
-
-    #[tokio::test]
-    async fn memory_behaves() {
-        behaves(Lake::open("memory:///").unwrap()).await;
-    }
-
-    #[tokio::test]
-    async fn a_directory_behaves() {
-        let directory = tempfile::tempdir().unwrap();
-        behaves(Lake::open(directory.path().join("new lake").to_str().unwrap()).unwrap()).await;
-    }
-
-    #[tokio::test]
-    async fn a_file_url_behaves() {
-        let directory = tempfile::tempdir().unwrap();
-        behaves(Lake::open(&format!("file://{}", directory.path().display())).unwrap()).await;
-    }
-
     #[test]
     fn what_cannot_be_a_lake_is_refused() {
         let file = tempfile::NamedTempFile::new().unwrap();

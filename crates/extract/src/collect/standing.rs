@@ -7,6 +7,7 @@ use crate::choice::Which;
 use crate::ledger::{self, Effort, Failure, Outcome};
 use crate::reads::ReadMemory;
 use crate::shard::{Never, never};
+use futures::{StreamExt, stream};
 use lake::bronze::{
     BronzeError, CallRecord, DayBlocks, DayOfChain, Header, LiquidationLogs, Record, TvlSnapshot,
 };
@@ -17,6 +18,9 @@ use lake::registry::{Chain, Csu};
 use lake::status::{Dataset, Reason, Status};
 use lake::store::StoreError;
 
+/// Days of a chain that are looked at side by side: on an object store each object takes a round trip.
+const LOOKS_AT_ONCE: usize = 8;
+
 impl<'a> Collector<'a> {
     /// The days of a chain on which something is to be done, and the outcomes that stand already.
     pub(crate) async fn open_days(
@@ -24,42 +28,50 @@ impl<'a> Collector<'a> {
         chain: &'a Chain,
         units: &[Unit<'a>],
     ) -> (Vec<DayTasks<'a>>, Vec<Outcome>) {
-        let (mut days, mut settled) = (Vec::new(), Vec::new());
-        for day in self.run.days.days() {
-            // The run was loaded with windows for all its days.
-            let Ok(window) = self.run.zone.window(day) else { continue };
-            let (mut tasks, mut stored, mut awaiting_blocks) = (Vec::new(), Vec::new(), Vec::new());
-            for unit in units {
-                for &dataset in &self.run.datasets {
-                    match self.standing(chain, unit.csu, window, dataset).await {
-                        Standing::Open => match self.left_out(unit.csu, window.day, dataset).await {
-                            None => tasks.push((*unit, dataset)),
-                            Some(outcome) => settled.push(outcome),
-                        },
-                        Standing::Settled(outcome) if outcome.status == Status::Collected => {
-                            stored.push(outcome)
-                        }
-                        Standing::Settled(outcome) => settled.push(outcome),
-                    }
+        // The run was loaded with windows for all its days.
+        let windows: Vec<DayWindow> =
+            self.run.days.days().filter_map(|day| self.run.zone.window(day).ok()).collect();
+        let looks = windows.into_iter().map(|window| self.open_day(chain, units, window));
+        let looked_at: Vec<_> = stream::iter(looks).buffered(LOOKS_AT_ONCE).collect().await;
+        let (days, settled): (Vec<_>, Vec<_>) = looked_at.into_iter().unzip();
+        (days.into_iter().flatten().collect(), settled.into_iter().flatten().collect())
+    }
+
+    /// What is to be done on one day, if anything, and the outcomes that stand already.
+    async fn open_day(
+        &self,
+        chain: &'a Chain,
+        units: &[Unit<'a>],
+        window: DayWindow,
+    ) -> (Option<DayTasks<'a>>, Vec<Outcome>) {
+        let (mut tasks, mut settled) = (Vec::new(), Vec::new());
+        let (mut stored, mut awaiting_blocks) = (Vec::new(), Vec::new());
+        for unit in units {
+            for &dataset in &self.run.datasets {
+                match self.standing(chain, unit.csu, window, dataset).await {
+                    Standing::Open => match self.left_out(unit.csu, window.day, dataset).await {
+                        None => tasks.push((*unit, dataset)),
+                        Some(outcome) => settled.push(outcome),
+                    },
+                    Standing::Settled(outcome) if outcome.status == Status::Collected => stored.push(outcome),
+                    Standing::Settled(outcome) => settled.push(outcome),
                 }
-            }
-            let has_state = !tasks.is_empty() || !stored.is_empty();
-            let wants_prices = has_state && self.lacks_price_book(chain, window).await;
-            if !stored.is_empty() {
-                // An object without its day's proven blocks is of no use to `transform`.
-                match self.stored_blocks(chain, window).await {
-                    Ok(Some(_)) => settled.append(&mut stored),
-                    Ok(None) => awaiting_blocks = stored,
-                    Err(failure) => {
-                        settled.extend(stored.iter().map(|outcome| without_blocks(outcome, &failure)))
-                    }
-                }
-            }
-            if !tasks.is_empty() || !awaiting_blocks.is_empty() || wants_prices {
-                days.push(DayTasks { window, tasks, awaiting_blocks, wants_prices });
             }
         }
-        (days, settled)
+        let has_state = !tasks.is_empty() || !stored.is_empty();
+        let wants_prices = has_state && self.lacks_price_book(chain, window).await;
+        if !stored.is_empty() {
+            // An object without its day's proven blocks is of no use to `transform`.
+            match self.stored_blocks(chain, window).await {
+                Ok(Some(_)) => settled.append(&mut stored),
+                Ok(None) => awaiting_blocks = stored,
+                Err(failure) => {
+                    settled.extend(stored.iter().map(|outcome| without_blocks(outcome, &failure)));
+                }
+            }
+        }
+        let is_open = !tasks.is_empty() || !awaiting_blocks.is_empty() || wants_prices;
+        (is_open.then_some(DayTasks { window, tasks, awaiting_blocks, wants_prices }), settled)
     }
 
     /// The outcome of a missing task that this run was told to leave alone.

@@ -135,7 +135,7 @@ fn failing_rows(chain: &str, port: u16) -> String {
     for (label, url) in [
         ("in_the_query", format!("http://{at}/?apikey=${{PLANTED_KEY}}")),
         ("in_the_credentials", format!("http://somebody:${{PLANTED_KEY}}@{at}/")),
-        ("in_the_host", "http://${PLANTED_KEY}.invalid/rpc".to_owned()),
+        ("in_the_host", "https://${PLANTED_KEY}.invalid/rpc".to_owned()),
         ("odd", format!("http://{at}/v2/${{ODD_KEY}}")),
         ("numbered", format!("http://{at}/v2/${{PLANTED_KEY_*}}")),
         ("whole_url", "${PLANTED_URL}".to_owned()),

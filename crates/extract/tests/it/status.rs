@@ -91,7 +91,7 @@ fn the_page_says_what_the_words_say_and_loads_nothing() {
     assert_eq!(told.status.code(), Some(1), "{}", said(&told));
     let html = std::fs::read_to_string(&page).unwrap();
     for expected in [
-        "<h1>demo: 50.0% collected</h1>",
+        "<h1>demo: 50.0% done</h1>",
         "aria-label=\"2 collected, 2 not_attempted\"",
         "<title>2024-11-04 to 2024-11-05: not_attempted</title>",
         "0 of 4",

@@ -42,6 +42,12 @@ async fn behaves(lake: Lake) {
     let silver = Path::from("silver/price/month=2024-12/part.parquet");
     lake.replace(&silver, large.clone()).await.unwrap();
     assert_eq!(lake.get(&silver).await.unwrap().unwrap(), large);
+    for name in ["c", "a", "b"] {
+        lake.replace(&Path::from(format!("silver/{name}")), "y").await.unwrap();
+    }
+    let listed: Vec<String> =
+        lake.list(&Path::from("silver")).await.unwrap().iter().map(Path::to_string).collect();
+    assert_eq!(listed, ["silver/a", "silver/b", "silver/c", "silver/price/month=2024-12/part.parquet"]);
 
     let lake = Arc::new(lake);
     let name = |nth: usize| Path::from(format!("bronze/blocks/c/{nth:05}.json"));
@@ -80,6 +86,12 @@ async fn memory_behaves() {
 async fn a_directory_behaves() {
     let directory = tempfile::tempdir().unwrap();
     behaves(Lake::open(directory.path().join("new lake").to_str().unwrap()).unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_file_url_behaves() {
+    let directory = tempfile::tempdir().unwrap();
+    behaves(Lake::open(&format!("file://{}", directory.path().display())).unwrap()).await;
 }
 
 fn of_the_test() -> Lake {
