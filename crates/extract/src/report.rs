@@ -324,7 +324,13 @@ impl BillRow {
     fn new(purpose: Purpose, method: &'static str, unit: &str) -> Self {
         // Receipts are those of the logs that were found.
         let is_of_events = purpose == Purpose::Event || method == "eth_getTransactionReceipt";
-        let basis = (!is_of_events).then_some(Basis::Counted);
+        let is_search = method == "eth_getBlockByNumber" && purpose != Purpose::Identity;
+        let basis = match (is_of_events, is_search) {
+            (true, _) => None,
+            // How many headers a search takes is an estimate, also where none were thought to be needed.
+            (_, true) => Some(Basis::Estimated),
+            _ => Some(Basis::Counted),
+        };
         let (planned, sent, units_planned, units, unit) = (0, 0, 0, 0, unit.to_owned());
         Self { purpose, method, basis, planned, sent, unit, units_planned, units }
     }

@@ -190,6 +190,8 @@ fn the_bill_is_told_before_anything_is_sent_and_holds() {
             Some("counted") => assert_eq!(planned, sent, "{row}"),
             // The headers of a listing's logs are as many as there are, up to a limit. Here two markets are listed.
             Some(_) if row["purpose"] == "sample" => assert!(0 < sent && sent <= planned, "{row}"),
+            // One query has a whole day here. Where no state names a log, up to three headers say which block has one.
+            Some(_) if row["purpose"] == "witness" && planned == 0 => assert!(sent <= 3 * 12, "{row}"),
             // How many headers a search reads depends on how even the chain's pace is.
             Some(_) => assert!(sent <= 2 * planned && planned <= 2 * sent, "{row}"),
         }

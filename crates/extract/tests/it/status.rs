@@ -8,8 +8,14 @@ use std::process::Output;
 use std::time::Instant;
 
 fn status(lake: &Path, more: &[&str]) -> Output {
-    let arguments = [&["status", "--run", "pipelines/runs/demo.toml"], more, &["--lake"]].concat();
+    let arguments =
+        [&["status", "--run", "pipelines/runs/demo.toml", "--csu", "aave_v3_*"], more, &["--lake"]].concat();
     extract(&arguments, lake)
+}
+
+/// Collects of the demo what [`status`] looks at: two CSUs, four days, two datasets.
+fn collect(lake: &Path, more: &[&str]) -> Output {
+    extract_demo(lake, &[&["--csu", "aave_v3_*"], more].concat())
 }
 
 fn json_of(output: &Output) -> Value {
@@ -24,7 +30,7 @@ fn a_lake_is_followed_from_nothing_to_all() {
     assert_eq!(json_of(&before)["tasks"], json!({ "not_attempted": 16 }));
     assert_eq!(json_of(&before)["hours_left"], Value::Null);
 
-    assert!(extract_demo(lake.path(), &["--to", "2024-11-03"]).status.success());
+    assert!(collect(lake.path(), &["--to", "2024-11-03"]).status.success());
     let half = status(lake.path(), &["--json"]);
     assert_eq!(half.status.code(), Some(1));
     let half = json_of(&half);
@@ -34,7 +40,7 @@ fn a_lake_is_followed_from_nothing_to_all() {
     );
     assert!(half["blocks_left"].as_u64() > Some(0) && half["hours_left"].as_f64() > Some(0.0), "{half}");
 
-    assert!(extract_demo(lake.path(), &[]).status.success());
+    assert!(collect(lake.path(), &[]).status.success());
     let all = status(lake.path(), &[]);
     assert_eq!(all.status.code(), Some(0), "{}", said(&all));
     assert!(said(&all).contains("100.0% done; 16 collected\nnothing is left to do"), "{}", said(&all));
@@ -43,7 +49,7 @@ fn a_lake_is_followed_from_nothing_to_all() {
 #[test]
 fn what_was_lost_or_failed_is_told_with_its_reason_and_the_checkpoint_says_the_same() {
     let lake = tempfile::tempdir().unwrap();
-    assert!(extract_demo(lake.path(), &[]).status.success());
+    assert!(collect(lake.path(), &[]).status.success());
     let gone = |path: &str| std::fs::remove_file(lake.path().join(path)).unwrap();
     gone("bronze/tvl/aave_v3_devnet_a/2024-11-03.json");
     gone("bronze/blocks/devnet_b/2024-11-04.json");
@@ -85,7 +91,7 @@ fn what_was_lost_or_failed_is_told_with_its_reason_and_the_checkpoint_says_the_s
 #[test]
 fn the_page_says_what_the_words_say_and_loads_nothing() {
     let lake = tempfile::tempdir().unwrap();
-    assert!(extract_demo(lake.path(), &["--to", "2024-11-03"]).status.success());
+    assert!(collect(lake.path(), &["--to", "2024-11-03"]).status.success());
     let page = lake.path().join("status.html");
     let told = status(lake.path(), &["--html", page.to_str().unwrap()]);
     assert_eq!(told.status.code(), Some(1), "{}", said(&told));

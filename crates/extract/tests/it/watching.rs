@@ -6,7 +6,7 @@ use serde_json::Value;
 #[test]
 fn every_line_of_the_log_is_json_when_it_is_asked_for() {
     let lake = tempfile::tempdir().unwrap();
-    let output = extract_demo(lake.path(), &["--log-format", "json"]);
+    let output = extract_demo(lake.path(), &["--log-format", "json", "--csu", "aave_v3_*"]);
     assert!(output.status.success(), "{}", said(&output));
     let text = String::from_utf8(output.stderr).unwrap();
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
@@ -32,7 +32,8 @@ fn metrics_say_what_was_done() {
     let lake = tempfile::tempdir().unwrap();
     let scratch = tempfile::tempdir().unwrap();
     let (lines, text) = (scratch.path().join("m.jsonl"), scratch.path().join("m.prom"));
-    let flags = ["--metrics", lines.to_str().unwrap(), "--metrics-prometheus", text.to_str().unwrap()];
+    let (lines_file, text_file) = (lines.to_str().unwrap(), text.to_str().unwrap());
+    let flags = ["--csu", "aave_v3_*", "--metrics", lines_file, "--metrics-prometheus", text_file];
     for _ in 0..2 {
         let output = extract_demo(lake.path(), &flags);
         assert!(output.status.success(), "{}", said(&output));
