@@ -9,6 +9,7 @@ mod fluid;
 mod gearbox;
 mod moolah;
 mod morpho_blue;
+mod venus_isolated;
 mod venus_liquidator;
 
 use crate::stages::{bronze, ends_with, extract, transform};
