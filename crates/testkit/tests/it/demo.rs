@@ -163,7 +163,7 @@ pub(crate) fn compare_silver(lake: &Path, expected: &Expected) {
             assert!(liquidations.iter().all(|row| row["tx_hash"] != tx), "{tx} is of no day of the demo");
         }
     }
-    assert_eq!((seen_reserves, seen_liquidations), (30 + 46, 11 + 13));
+    assert_eq!((seen_reserves, seen_liquidations), (30 + 54, 11 + 14));
     let all = (reserves.len(), liquidations.len());
     assert_eq!(all, (seen_reserves, seen_liquidations), "there are rows nobody expected");
 }
