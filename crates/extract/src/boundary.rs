@@ -1,11 +1,14 @@
 //! From a day to its blocks: the search for the first block at or after an instant, and its proof.
 
+mod second;
+
+pub use second::DayBounds;
+
 use crate::rpc::pool::{Pool, PoolError};
 use crate::rpc::tally::Purpose;
 use lake::bronze::{DayBlocks, DayOfChain, Header};
 use lake::day::{DayWindow, Zone};
 use lake::registry::Chain;
-use lake::span::BlockSpan;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -102,8 +105,8 @@ impl<'a> Boundaries<'a> {
             let (day, chain) = (window.day, self.chain.name.clone());
             return Err(BoundaryError::NotFinal { day, chain, end: window.end, head: self.head });
         }
-        let at = |instant| self.at(Purpose::Boundary, instant);
-        let ((before, first), (last, after)) = futures::try_join!(at(window.start), at(window.end))?;
+        let ((before, first), (last, after)) =
+            futures::try_join!(self.at(window.start), self.at(window.end))?;
         // Both searches meeting in one pair of blocks means that the day has none.
         let is_empty = first == after;
         Ok(DayBlocks {
@@ -122,38 +125,11 @@ impl<'a> Boundaries<'a> {
         })
     }
 
-    /// The blocks of one second of the chain, or `None` when no block has that timestamp.
-    ///
-    /// # Errors
-    /// [`BoundaryError`].
-    pub async fn blocks_at(&self, timestamp: u64) -> Result<Option<BlockSpan>, BoundaryError> {
-        let second = i64::try_from(timestamp).unwrap_or(i64::MAX);
-        if time(self.head) <= second {
-            return Ok(None);
-        }
-        let (_, first) = self.at(Purpose::Witness, second).await?;
-        if time(first) > second {
-            return Ok(None);
-        }
-        // Its last block is the first, or close behind where blocks share seconds: by steps that double, and back by halves.
-        let (mut low, mut high, mut step) = (first, self.head, 1);
-        while low.number + 1 < high.number {
-            let is_beyond = time(high) > second && high != self.head;
-            let number = if is_beyond { low.number.midpoint(high.number) } else { low.number + step };
-            let probe = self.pool.header(Purpose::Witness, number.min(high.number - 1)).await?;
-            step *= 2;
-            *(if time(probe) > second { &mut high } else { &mut low }) = probe;
-        }
-        Ok(BlockSpan::new(first.number, low.number).ok())
-    }
-
-    async fn at(&self, purpose: Purpose, instant: i64) -> Result<Boundary, BoundaryError> {
+    async fn at(&self, instant: i64) -> Result<Boundary, BoundaryError> {
         if let Some(boundary) = self.proven.lock().unwrap_or_else(PoisonError::into_inner).get(&instant) {
             return Ok(*boundary);
         }
-        if purpose == Purpose::Boundary {
-            self.searched.fetch_add(1, Ordering::Relaxed);
-        }
+        self.searched.fetch_add(1, Ordering::Relaxed);
         // The chain's first block says as little of the day as its id does.
         let genesis = self.pool.header(Purpose::Identity, 0).await?;
         if time(genesis) >= instant {
@@ -162,7 +138,7 @@ impl<'a> Boundaries<'a> {
         let block_seconds = self.chain.block_seconds;
         let mut search = Search { low: genesis, high: self.head, instant, block_seconds, probes: 0 };
         while let Some(number) = search.next() {
-            let probe = self.pool.header(purpose, number).await?;
+            let probe = self.pool.header(Purpose::Boundary, number).await?;
             search
                 .narrow(probe)
                 .map_err(|disorder| BoundaryError::Disorder { chain: self.chain.name.clone(), disorder })?;
@@ -230,12 +206,8 @@ fn time(header: Header) -> i64 {
 mod tests {
     use super::*;
     use crate::plan::costs::Costs;
-    use crate::rpc::providers::{EndpointConfig, Providers, Reach};
-    use crate::rpc::secret::Scrubber;
     use lake::B256;
     use proptest::prelude::*;
-    use std::sync::Arc;
-    use testkit::server::Policy;
 
     fn header(number: usize, times: &[u64]) -> Header {
         Header { number: number as u64, hash: B256::ZERO, parent_hash: B256::ZERO, timestamp: times[number] }
@@ -275,7 +247,7 @@ mod tests {
     }
 
     /// Times of blocks on a chain like a real one, the same in every run: `slow` blocks, then `fast` ones.
-    fn chain_like(slow: (usize, fn(f64) -> f64), fast: (usize, fn(f64) -> f64)) -> Vec<u64> {
+    pub(super) fn chain_like(slow: (usize, fn(f64) -> f64), fast: (usize, fn(f64) -> f64)) -> Vec<u64> {
         let (mut state, mut time) = (7_u64, 1_600_000_000.0);
         let mut dice = || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -320,60 +292,6 @@ mod tests {
             let (found, usual) = (headers_on_average(&times, block_seconds), usual(block_seconds));
             println!("{chain}: {found:.2} headers, a plan takes {usual}");
             assert!((found - usual).abs() <= 0.15 * usual, "{chain}: {found} {usual}");
-        }
-    }
-
-    /// The blocks of a second on a chain that makes one every so many milliseconds, and the headers it took.
-    async fn blocks_of_a_second(milliseconds: u64, second: u64) -> (Option<BlockSpan>, u64) {
-        let clock = testkit::simchain::Clock::every_ms(milliseconds, 0..=50_000, 1_700_000_000).unwrap();
-        let chain = Arc::new(testkit::simchain::SimChain::new(7, 0..=50_000, clock).unwrap());
-        let time: Arc<dyn testkit::server::clock::Clock> = Arc::new(testkit::server::TokioClock::of_day());
-        let provider = Arc::new(testkit::server::Provider::new(&chain, Policy::honest(), &time));
-        let endpoint = EndpointConfig {
-            label: "e".into(),
-            operator: "e".into(),
-            chain: "sim".into(),
-            reach: Reach::InProcess(provider.carrier()),
-            scrubber: Scrubber::default(),
-            log_window: 100,
-            purse: None,
-        };
-        let providers = Providers { endpoints: vec![endpoint], ..Providers::default() };
-        let registered = Chain {
-            name: "sim".into(),
-            chain_id: 7,
-            native_symbol: "ETH".into(),
-            wrapped_native: None,
-            is_l2: false,
-            launch_date: None,
-            block_seconds: milliseconds as f64 / 1_000.0,
-            multicall3: None,
-            multicall3_block: 0,
-            finality_blocks: 0,
-            source: "simulated".into(),
-            notes: String::new(),
-        };
-        let lake = lake::Lake::open("memory:///").unwrap();
-        let pool = Pool::open(&registered, &providers, &lake, None).await.unwrap();
-        let head = pool.finalized(0, i64::MAX).await.unwrap();
-        let blocks =
-            Boundaries::new(&pool, &registered, head).blocks_at(1_700_000_000 + second).await.unwrap();
-        (blocks, provider.tally().methods["eth_getBlockByNumber"])
-    }
-
-    #[tokio::test]
-    async fn the_blocks_of_a_second_are_found_with_few_headers_more_than_a_boundary() {
-        let span = |first, last| BlockSpan::new(first, last).ok();
-        for (milliseconds, second, expected, most) in [
-            (12_000, 12 * 3_000, span(3_000, 3_000), 6),
-            (12_000, 12 * 3_000 + 5, None, 5),
-            (250, 5_000, span(20_000, 20_003), 10),
-            (100, 2_000, span(20_000, 20_009), 13),
-            (12_000, 12 * 60_000, None, 1),
-        ] {
-            let (found, headers) = blocks_of_a_second(milliseconds, second).await;
-            assert_eq!(found, expected, "{milliseconds} {second}");
-            assert!(headers <= most, "{milliseconds} {second}: {headers} headers");
         }
     }
 

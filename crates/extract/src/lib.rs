@@ -20,3 +20,4 @@ pub mod reads;
 pub mod report;
 pub mod rpc;
 mod snapshot;
+mod witness;

@@ -1,7 +1,6 @@
 //! The liquidations of a day: one log scan for all CSUs of a chain, checked against other operators, then the oracle reads
 //! at the blocks that hold a log.
 
-use crate::boundary::BoundaryError;
 use crate::collect::{Collector, DayWork, Unit, collected, csu_of_day, effort_of};
 use crate::discovery::{confirm, discover, is_deployed};
 use crate::ledger::{Effort, Failure, Outcome};
@@ -9,14 +8,15 @@ use crate::reads::Reader;
 use crate::rpc::pool::PoolError;
 use crate::rpc::scan::Scan;
 use crate::rpc::tally::Purpose;
-use crate::rpc::trust::{AnyLog, Confirmed, Doubt};
+use crate::rpc::trust::{Confirmed, Doubt};
+use crate::witness::{Shown, shown};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use lake::bronze::{Audit, AuditedScan, LiquidationLogs, LogFilter, RawLog, ReadsAtBlock, Record};
 use lake::path::BronzeKey;
 use lake::span::BlockSpan;
 use lake::status::{AuditLevel, Dataset, Reason};
-use protocols::{At, Call, DayStart, Layout};
+use protocols::{Call, Layout, Witness};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
@@ -51,14 +51,8 @@ impl<'a> Collector<'a> {
             planned.iter().filter_map(|plan| plan.unit.family.history(plan.unit.csu)).collect();
         let filter = LogFilter::union(planned.iter().map(|plan| &plan.filter).chain(&listings));
         work.open.scanned.fetch_add(1, Ordering::Relaxed);
-        let (scan, checked) = match self.witness(work, &planned).await {
-            Ok(witness) => self.checked_scan(work, work.span, &filter, witness).await,
-            Err(error) => {
-                let mut scan = Scan::default();
-                scan.give_up(error);
-                (scan, Checked::default())
-            }
-        };
+        let witness = self.witness(work, planned.iter().map(|plan| plan.unit)).await;
+        let (scan, checked) = self.checked_scan(work, work.span, &filter, witness.as_ref()).await;
         let logs = scan.logs();
         let read = match scan_failure(&scan, work.span) {
             None => {
@@ -229,28 +223,17 @@ impl<'a> Collector<'a> {
     }
 
     /// A scan, and how far it was checked. Endpoints that are caught on the way are left out, and what they said is
-    /// read again elsewhere. `witness` is a log that must exist, and where.
+    /// read again elsewhere. `witness` is a log that must exist.
     pub(crate) async fn checked_scan(
         &self,
         work: &DayWork<'_>,
         span: BlockSpan,
         filter: &LogFilter,
-        witness: Option<(LogFilter, BlockSpan)>,
+        witness: Option<&Witness>,
     ) -> (Scan, Checked) {
         let pool = work.open.pool;
         let mut scan = Scan::default();
         let mut checked = Checked::default();
-        // Where no contract's state names a log, a header still says of its block that it holds some.
-        let any_log = match &witness {
-            Some(_) => None,
-            None => match pool.block_with_logs(span).await {
-                Ok(block) => block,
-                Err(error) => {
-                    scan.give_up(error);
-                    return (scan, checked);
-                }
-            },
-        };
         work.open.progress.begin_scan(span.count());
         let day = format!("{} {}", work.day.chain, work.day.date);
         // Each round without success leaves one endpoint fewer, so the rounds end.
@@ -261,20 +244,16 @@ impl<'a> Collector<'a> {
             if scan.failure.is_some() {
                 return (scan, checked);
             }
-            let is_shown = match (&witness, any_log) {
-                (Some((filter, blocks)), _) => match pool.have_logs(&scan.labels(), filter, *blocks).await {
-                    Ok(all_have) => all_have,
-                    Err(error) => {
-                        // Unproven: none of its blocks counts as read.
-                        scan.give_up(error);
-                        return (scan, checked);
-                    }
-                },
-                (None, Some(block)) => pool.show_any_log(&scan.labels(), block).await != AnyLog::Caught,
-                (None, None) => true,
+            let shown = match shown(work, &scan, span, witness).await {
+                Ok(shown) => shown,
+                Err(error) => {
+                    // Unproven: none of its blocks counts as read.
+                    scan.give_up(error);
+                    return (scan, checked);
+                }
             };
-            checked.witnessed = witness.is_some() && is_shown;
-            if is_shown {
+            checked.witnessed = shown == Shown::Witness;
+            if shown != Shown::Caught {
                 // A day's logs are read at, and their headers asked for anyway; those that list markets are not.
                 let (purpose, headers) = match span == work.span {
                     true => (Purpose::Event, usize::MAX),
@@ -332,34 +311,6 @@ impl<'a> Collector<'a> {
         let audit = known.unwrap_or_else(|| Audit { day: work.day.clone(), scans: Vec::new() }).with(entry);
         let bytes = audit.to_bytes().map_err(|error| Failure::new(Reason::BadAnswer, error))?;
         Ok(self.lake.replace(&key.path(), bytes).await?)
-    }
-
-    /// Where a log must be, by the word of a CSU's own state at the end of the day: an empty answer is no evidence, but an
-    /// endpoint that has this one holds the day's logs. `None` when nothing was touched that day, or no snapshot is there.
-    async fn witness(
-        &self,
-        work: &DayWork<'_>,
-        planned: &[Planned<'a>],
-    ) -> Result<Option<(LogFilter, BlockSpan)>, PoolError> {
-        let timestamp = u64::try_from(work.day.day_start).unwrap_or(0);
-        let since = DayStart { block: work.span.first(), timestamp };
-        for Planned { unit, .. } in planned {
-            let calls = self.stored_calls(unit.csu, work.day.date, work.last).await;
-            let reads = ReadsAtBlock { block: work.last, calls };
-            if let Some(witness) = unit.family.witness(unit.csu, &reads, since) {
-                let blocks = match witness.at {
-                    At::Time(second) => work.open.boundaries.blocks_at(second).await,
-                    At::Block(number) => Ok(BlockSpan::new(number, number).ok()),
-                };
-                return match blocks {
-                    Ok(blocks) => Ok(blocks.map(|span| (witness.filter, span))),
-                    Err(BoundaryError::Pool(error)) => Err(error),
-                    // Headers out of order do not show where the log is.
-                    Err(_) => Ok(None),
-                };
-            }
-        }
-        Ok(None)
     }
 
     /// Oracle reads at every block that holds a log, by CSU. One batch a block, for all CSUs with a log in it.

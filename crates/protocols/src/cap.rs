@@ -24,7 +24,7 @@ mod figures;
 
 use crate::answers::{Answers, Call, Missing};
 use crate::family::{
-    At, BadDebt, BlockPace, ColumnLimit, DayStart, Discovery, DiscoveryError, Extent, Family, Gives, Layout,
+    At, BadDebt, BlockPace, ColumnLimit, DayStart, Discovery, DiscoveryError, Family, Gives, Layout,
     LayoutDrift, Leg, LogReading, Market, PriceAnswer, Snapshot, TokenAnswer, Witness,
 };
 use crate::token::{self, IErc20, item};
@@ -446,41 +446,32 @@ impl Family for Cap {
 
 /// What gold's columns mean here where they mean something else than read.
 const LIMITS: &[ColumnLimit] = &[
-    ColumnLimit {
-        column: "collateral_usd",
-        extent: Extent::Estimated,
-        why: "the coverage that the Delegation grants the agents, in its own dollars: what can be slashed for an agent, \
+    ColumnLimit::estimated(
+        "collateral_usd",
+        "the coverage that the Delegation grants the agents, in its own dollars: what can be slashed for an agent, \
               never more than its coverage cap",
-    },
-    ColumnLimit {
-        column: "supply_apr",
-        extent: Extent::Never,
-        why: "cUSD pays no interest; what borrowers pay is auctioned for stcUSD holders and restakers",
-    },
-    ColumnLimit { column: "supply_apr_stable", extent: Extent::Never, why: "as supply_apr" },
-    ColumnLimit {
-        column: "borrow_apr",
-        extent: Extent::Never,
-        why: "a debt token's rate is stored without a getter; it is set at each touch from Aave's rate, a benchmark and \
+    ),
+    ColumnLimit::never(
+        "supply_apr",
+        "cUSD pays no interest; what borrowers pay is auctioned for stcUSD holders and restakers",
+    ),
+    ColumnLimit::never("supply_apr_stable", "as supply_apr"),
+    ColumnLimit::never(
+        "borrow_apr",
+        "a debt token's rate is stored without a getter; it is set at each touch from Aave's rate, a benchmark and \
               the utilization, and each agent pays its restakers a rate besides",
-    },
-    ColumnLimit { column: "borrow_apr_stable", extent: Extent::Never, why: "as borrow_apr" },
-    ColumnLimit {
-        column: "liq_bonus_wavg",
-        extent: Extent::Estimated,
-        why: "the cap of a bonus that grows from zero between grace period and expiry",
-    },
-    ColumnLimit {
-        column: "reserves_usd",
-        extent: Extent::Never,
-        why: "the vault keeps no share of its own: fees and interest leave it",
-    },
-    ColumnLimit {
-        column: "deficit_usd",
-        extent: Extent::Never,
-        why: "debt that no collateral covers stays the agent's debt; no figure of it is kept",
-    },
-    ColumnLimit { column: "bad_debt_usd", extent: Extent::Never, why: "no event books it" },
+    ),
+    ColumnLimit::never("borrow_apr_stable", "as borrow_apr"),
+    ColumnLimit::estimated(
+        "liq_bonus_wavg",
+        "the cap of a bonus that grows from zero between grace period and expiry",
+    ),
+    ColumnLimit::never("reserves_usd", "the vault keeps no share of its own: fees and interest leave it"),
+    ColumnLimit::never(
+        "deficit_usd",
+        "debt that no collateral covers stays the agent's debt; no figure of it is kept",
+    ),
+    ColumnLimit::never("bad_debt_usd", "no event books it"),
 ];
 
 /// What a `Liquidate` log says.

@@ -35,7 +35,7 @@ pub use interfaces::{
 
 use crate::answers::{Answers, Call, Missing};
 use crate::family::{
-    At, BadDebt, BlockPace, ColumnLimit, DayStart, Discovery, DiscoveryError, Extent, Family, Gives, Layout,
+    At, BadDebt, BlockPace, ColumnLimit, DayStart, Discovery, DiscoveryError, Family, Gives, Layout,
     LayoutDrift, LogReading, Market, PriceAnswer, Snapshot, TokenAnswer, Witness,
 };
 use crate::token::{self, item};
@@ -218,16 +218,13 @@ impl Family for CompoundV2 {
             "where rates are per block, a year has as many blocks as the day's pace makes it";
         const SEIZED: &str = "events count cTokens: they are turned into the underlying at the exchange rate of their block, less the protocol's share; accounts healed by Venus's isolated pools (at most minLiquidatableCollateral) leave no collateral in the log";
         const VAI: &str = "Venus's VAI debt is the token's supply less what the peg stability module minted, without the interest still owed; Sumer's minted debt is read";
-        const fn estimated(column: &'static str, why: &'static str) -> ColumnLimit {
-            ColumnLimit { column, extent: Extent::Estimated, why }
-        }
         const {
             &[
-                estimated("supply_apr", PER_BLOCK),
-                estimated("borrow_apr", PER_BLOCK),
-                estimated("minted_usd", VAI),
-                estimated("liq_coll_usd", SEIZED),
-                estimated("liq_bonus_usd", SEIZED),
+                ColumnLimit::estimated("supply_apr", PER_BLOCK),
+                ColumnLimit::estimated("borrow_apr", PER_BLOCK),
+                ColumnLimit::estimated("minted_usd", VAI),
+                ColumnLimit::estimated("liq_coll_usd", SEIZED),
+                ColumnLimit::estimated("liq_bonus_usd", SEIZED),
             ]
         }
     }

@@ -24,8 +24,8 @@ mod figures;
 
 use crate::answers::{Answers, Call, Missing};
 use crate::family::{
-    BadDebt, BlockPace, ColumnLimit, DayStart, Discovery, DiscoveryError, Extent, Family, Gives, Layout,
-    LayoutDrift, Leg, LogReading, Market, PriceAnswer, Quote, ReserveFigures, Snapshot, TokenAnswer, Witness,
+    BadDebt, BlockPace, ColumnLimit, DayStart, Discovery, DiscoveryError, Family, Gives, Layout, LayoutDrift,
+    Leg, LogReading, Market, PriceAnswer, Quote, ReserveFigures, Snapshot, TokenAnswer, Witness,
 };
 use crate::oracle::usd_feed;
 use crate::token::{self, IErc20, item};
@@ -399,38 +399,32 @@ impl Family for CompoundV3 {
 
 /// What gold's columns mean here where they mean something else than read.
 const LIMITS: &[ColumnLimit] = &[
-    ColumnLimit {
-        column: "liq_debt_usd",
-        extent: Extent::Estimated,
-        why: "what the reserves paid out for the collateral: the debt, and where the collateral at its liquidation \
+    ColumnLimit::estimated(
+        "liq_debt_usd",
+        "what the reserves paid out for the collateral: the debt, and where the collateral at its liquidation \
               factor is worth more, what the borrower was credited beyond it",
-    },
-    ColumnLimit {
-        column: "liq_coll_usd",
-        extent: Extent::Estimated,
-        why: "collateral that the protocol took over; the absorber receives none of it, and its later sale is no liquidation",
-    },
-    ColumnLimit {
-        column: "liq_bonus_usd",
-        extent: Extent::Estimated,
-        why: "goes to the protocol's reserves until the collateral is sold at a discount, not to the absorber",
-    },
-    ColumnLimit {
-        column: "liq_bonus_wavg",
-        extent: Extent::Estimated,
-        why: "the borrower's penalty, 1 - liquidationFactor; the absorber gets nothing",
-    },
-    ColumnLimit {
-        column: "bad_debt_usd",
-        extent: Extent::Estimated,
-        why: "no event tells it: the debt less the absorbed collateral at its liquidation factor, from the events' own \
+    ),
+    ColumnLimit::estimated(
+        "liq_coll_usd",
+        "collateral that the protocol took over; the absorber receives none of it, and its later sale is no liquidation",
+    ),
+    ColumnLimit::estimated(
+        "liq_bonus_usd",
+        "goes to the protocol's reserves until the collateral is sold at a discount, not to the absorber",
+    ),
+    ColumnLimit::estimated(
+        "liq_bonus_wavg",
+        "the borrower's penalty, 1 - liquidationFactor; the absorber gets nothing",
+    ),
+    ColumnLimit::estimated(
+        "bad_debt_usd",
+        "no event tells it: the debt less the absorbed collateral at its liquidation factor, from the events' own \
               values",
-    },
-    ColumnLimit {
-        column: "deficit_usd",
-        extent: Extent::Never,
-        why: "bad debt is taken off the reserves when it arises; no figure of it is kept",
-    },
+    ),
+    ColumnLimit::never(
+        "deficit_usd",
+        "bad debt is taken off the reserves when it arises; no figure of it is kept",
+    ),
 ];
 
 enum Event {

@@ -124,6 +124,18 @@ pub struct ColumnLimit {
     pub why: &'static str,
 }
 
+impl ColumnLimit {
+    /// A column that is filled by an estimate.
+    pub(crate) const fn estimated(column: &'static str, why: &'static str) -> Self {
+        Self { column, extent: Extent::Estimated, why }
+    }
+
+    /// A column that is never filled.
+    pub(crate) const fn never(column: &'static str, why: &'static str) -> Self {
+        Self { column, extent: Extent::Never, why }
+    }
+}
+
 /// How far a column is filled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {

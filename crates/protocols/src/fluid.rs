@@ -24,7 +24,7 @@ mod exchange_prices;
 
 use crate::answers::{Answers, Call, Missing, keep};
 use crate::family::{
-    At, BadDebt, BlockPace, ColumnLimit, DayStart, Discovery, DiscoveryError, Extent, Family, Gives, Layout,
+    At, BadDebt, BlockPace, ColumnLimit, DayStart, Discovery, DiscoveryError, Family, Gives, Layout,
     LayoutDrift, Leg, LogReading, Market, PriceAnswer, ReserveFigures, Snapshot, TokenAnswer, Witness,
 };
 use crate::multicall;
@@ -146,19 +146,15 @@ impl Family for Fluid {
     }
 
     fn limits(&self) -> &'static [ColumnLimit] {
-        const fn limit(column: &'static str, extent: Extent, why: &'static str) -> ColumnLimit {
-            ColumnLimit { column, extent, why }
-        }
         const LIMITS: &[ColumnLimit] = &[
-            limit("liq_borrowers", Extent::Never, NO_BORROWER),
-            limit("liq_threshold_wavg", Extent::Never, NO_COLLATERAL_FACTOR),
-            limit("liq_bonus_wavg", Extent::Never, NO_COLLATERAL_FACTOR),
-            limit("liq_debt_usd", Extent::Estimated, SHARES),
-            limit("liq_coll_usd", Extent::Estimated, SHARES),
-            limit("deficit_usd", Extent::Never, "the layer books no bad debt"),
-            limit(
+            ColumnLimit::never("liq_borrowers", NO_BORROWER),
+            ColumnLimit::never("liq_threshold_wavg", NO_COLLATERAL_FACTOR),
+            ColumnLimit::never("liq_bonus_wavg", NO_COLLATERAL_FACTOR),
+            ColumnLimit::estimated("liq_debt_usd", SHARES),
+            ColumnLimit::estimated("liq_coll_usd", SHARES),
+            ColumnLimit::never("deficit_usd", "the layer books no bad debt"),
+            ColumnLimit::never(
                 "bad_debt_usd",
-                Extent::Never,
                 "what a vault absorbs is liquidated later; what is never repaid is not logged",
             ),
         ];

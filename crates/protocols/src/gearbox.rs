@@ -25,7 +25,7 @@ mod liquidations;
 
 use crate::answers::{Answers, Call};
 use crate::family::{
-    At, BadDebt, BlockPace, ColumnLimit, DayStart, Discovery, DiscoveryError, Extent, Family, Gives, Layout,
+    At, BadDebt, BlockPace, ColumnLimit, DayStart, Discovery, DiscoveryError, Family, Gives, Layout,
     LayoutDrift, LogReading, PriceAnswer, Snapshot, TokenAnswer, Witness,
 };
 use crate::token::{self, item};
@@ -187,37 +187,30 @@ mod key {
     pub(super) const PRICE: &str = "oracle.getPrice";
 }
 
-const fn limit(column: &'static str, extent: Extent, why: &'static str) -> ColumnLimit {
-    ColumnLimit { column, extent, why }
-}
-
 const NO_COLLATERAL: &str =
     "Collateral lies in credit accounts, which are not read; a full liquidation's event names none of it.";
 const PRINCIPAL_ONLY: &str =
     "The principal that the pool wrote off less its loss; the interest paid with it is in no event.";
 
 const LIMITS: &[ColumnLimit] = &[
-    limit("collateral_usd", Extent::Never, NO_COLLATERAL),
-    limit("liq_threshold_wavg", Extent::Never, NO_COLLATERAL),
-    limit("liq_bonus_wavg", Extent::Never, NO_COLLATERAL),
-    limit("liq_coll_usd", Extent::Never, NO_COLLATERAL),
-    limit("liq_bonus_usd", Extent::Never, NO_COLLATERAL),
-    limit("liq_debt_usd", Extent::Estimated, PRINCIPAL_ONLY),
-    limit("liq_max_usd", Extent::Estimated, PRINCIPAL_ONLY),
-    limit(
+    ColumnLimit::never("collateral_usd", NO_COLLATERAL),
+    ColumnLimit::never("liq_threshold_wavg", NO_COLLATERAL),
+    ColumnLimit::never("liq_bonus_wavg", NO_COLLATERAL),
+    ColumnLimit::never("liq_coll_usd", NO_COLLATERAL),
+    ColumnLimit::never("liq_bonus_usd", NO_COLLATERAL),
+    ColumnLimit::estimated("liq_debt_usd", PRINCIPAL_ONLY),
+    ColumnLimit::estimated("liq_max_usd", PRINCIPAL_ONLY),
+    ColumnLimit::estimated(
         "liq_borrowers",
-        Extent::Estimated,
         "From version 3 the event names the credit account, not its owner; an owner may have several.",
     ),
-    limit(
+    ColumnLimit::estimated(
         "borrow_apr",
-        Extent::Estimated,
         "The pool's base rate; interest on quotas and the protocol's share of all interest come on top.",
     ),
-    limit("reserves_usd", Extent::Never, "The treasury holds pool shares, as any supplier does."),
-    limit(
+    ColumnLimit::never("reserves_usd", "The treasury holds pool shares, as any supplier does."),
+    ColumnLimit::never(
         "deficit_usd",
-        Extent::Never,
         "A loss is taken from the treasury's shares and then from all suppliers at once; none is kept.",
     ),
 ];

@@ -31,7 +31,7 @@ mod figures;
 
 use crate::answers::{Answers, Call, Missing};
 use crate::family::{
-    At, BadDebt, BlockPace, ColumnLimit, DayStart, Discovery, DiscoveryError, Extent, Family, Gives, Layout,
+    At, BadDebt, BlockPace, ColumnLimit, DayStart, Discovery, DiscoveryError, Family, Gives, Layout,
     LayoutDrift, Leg, LogReading, Market, PriceAnswer, Snapshot, TokenAnswer, Witness,
 };
 use crate::token::{self, IErc20, item};
@@ -133,33 +133,25 @@ mod part {
     pub(super) const LLTV: &str = "lltv";
 }
 
-const fn limit(column: &'static str, extent: Extent, why: &'static str) -> ColumnLimit {
-    ColumnLimit { column, extent, why }
-}
-
 const LIMITS: &[ColumnLimit] = &[
-    limit(
+    ColumnLimit::estimated(
         "n_markets",
-        Extent::Estimated,
         "One more than there are: all collateral is one row a token under the contract's own address.",
     ),
-    limit(
+    ColumnLimit::estimated(
         "collateral_usd",
-        Extent::Estimated,
         "A token's balance less the cash of its markets: tokens sent to the contract by mistake count.",
     ),
-    limit(
+    ColumnLimit::never(
         "reserves_usd",
-        Extent::Never,
         "Fees are supply shares of the fee recipient, who is a supplier among others.",
     ),
-    limit(
+    ColumnLimit::never(
         "deficit_usd",
-        Extent::Never,
         "Bad debt is taken from the market's suppliers in the liquidation; none is kept.",
     ),
-    limit("liq_threshold_wavg", Extent::Estimated, WEIGHTED_BY_SUPPLY),
-    limit("liq_bonus_wavg", Extent::Estimated, WEIGHTED_BY_SUPPLY),
+    ColumnLimit::estimated("liq_threshold_wavg", WEIGHTED_BY_SUPPLY),
+    ColumnLimit::estimated("liq_bonus_wavg", WEIGHTED_BY_SUPPLY),
 ];
 const WEIGHTED_BY_SUPPLY: &str =
     "A market's figure is weighted by what is lent in it, since the collateral of a market is not stored.";

@@ -16,8 +16,10 @@ const HEADERS_PER_BOUNDARY: f64 = 6.0;
 const HEADERS_PER_BOUNDARY_AT_EVEN_PACE: f64 = 3.0;
 /// The same where several blocks share a second, as on Arbitrum.
 const HEADERS_PER_BOUNDARY_WITHIN_SECONDS: f64 = 7.0;
-/// Headers beyond a boundary's that the search for the blocks of one second reads, and the same where they share it.
-const HEADERS_BEYOND_BOUNDARY: (f64, f64) = (1.0, 4.0);
+/// Headers by which the log that must exist is found within a day (measured as above).
+const HEADERS_PER_WITNESS: f64 = 2.7;
+/// The same at an even pace.
+const HEADERS_PER_WITNESS_AT_EVEN_PACE: f64 = 2.0;
 /// Requests in which a family's contracts are listed.
 const REQUESTS_PER_LISTING: f64 = 3.0;
 /// Of so many things the older half is forgotten: chains change their pace.
@@ -90,10 +92,12 @@ impl Costs {
     }
 
     /// Headers of the log that must exist.
-    pub(super) fn witness(&self, block_seconds: f64) -> f64 {
-        let (apart, within) = HEADERS_BEYOND_BOUNDARY;
-        let beyond = if block_seconds < 1.0 { within } else { apart };
-        self.witness.or(self.boundary(block_seconds) + beyond)
+    pub(crate) fn witness(&self, block_seconds: f64) -> f64 {
+        self.witness.or(if block_seconds.fract() == 0.0 {
+            HEADERS_PER_WITNESS_AT_EVEN_PACE
+        } else {
+            HEADERS_PER_WITNESS
+        })
     }
 
     /// Requests of one listing.
@@ -109,11 +113,10 @@ mod tests {
     #[test]
     fn what_was_seen_takes_the_place_of_what_is_usual_and_the_old_is_forgotten() {
         let mut costs = Costs::default();
-        assert_eq!((costs.boundary(12.07), costs.witness(12.07), costs.listing()), (6.0, 7.0, 3.0));
-        assert_eq!((costs.boundary(2.0), costs.witness(2.0)), (3.0, 4.0));
-        assert_eq!((costs.boundary(0.25), costs.witness(0.25)), (7.0, 11.0));
+        assert_eq!((costs.boundary(12.07), costs.boundary(2.0), costs.boundary(0.25)), (6.0, 3.0, 7.0));
+        assert_eq!((costs.witness(12.07), costs.witness(2.0)), (2.7, 2.0));
         costs.boundary.add(10, 31);
-        assert_eq!((costs.boundary(12.0), costs.witness(12.0)), (3.1, 4.1));
+        assert_eq!((costs.boundary(12.0), costs.listing()), (3.1, 3.0));
         costs.boundary.add(0, 5);
         assert_eq!(costs.boundary.of, 10);
         for _ in 0..100 {

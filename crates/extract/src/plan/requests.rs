@@ -13,6 +13,7 @@ use crate::rpc::providers::EndpointConfig;
 use crate::rpc::route::seconds_per_block;
 use crate::rpc::tally::Purpose;
 use crate::rpc::trust::samples;
+use crate::witness::WITNESS_BLOCKS;
 use lake::bronze::{CallRecord, DayBlocks, LogFilter, Record, TvlSnapshot};
 use lake::day::Day;
 use lake::path::{self, BronzeKey};
@@ -89,6 +90,15 @@ enum Blocks {
     Usually(u64),
 }
 
+impl Blocks {
+    fn count(self) -> u64 {
+        match self {
+            Self::Proven(span) => span.count(),
+            Self::Usually(many) => many,
+        }
+    }
+}
+
 /// The scan of a day.
 struct DayScan {
     /// The filter's digest, or nothing when a contract is not listed yet.
@@ -156,14 +166,22 @@ impl<'a> Known<'a, '_> {
     }
 
     /// Counts the scan of a day, the log that must exist, and second opinions. `asked` of the latter are in the journal.
-    fn scan(&self, bill: &mut Bill, profiles: &mut [Profile], scan: &DayScan, audit: AuditLevel, asked: u64) {
+    /// Returns the blocks of a window.
+    fn scan(
+        &self,
+        bill: &mut Bill,
+        profiles: &mut [Profile],
+        scan: &DayScan,
+        audit: AuditLevel,
+        asked: u64,
+    ) -> u64 {
         let offers = self.offers;
         let window = |profiles: &[Profile], at: usize| {
             profiles.get(at).map_or(1, |profile| profile.window(&scan.filter, offers[at].config.log_window))
         };
         let cost = |at: usize| seconds_per_block(offers[at].seconds(LOGS), window(profiles, at));
         let sharing = best(0..offers.len(), |at| offers[at].is_last(LOGS, scan.first), cost);
-        let Some(&leader) = sharing.first() else { return };
+        let Some(&leader) = sharing.first() else { return 1 };
         let width = window(profiles, leader);
         let new: u64 = scan.missing.iter().map(|blocks| blocks.div_ceil(width)).sum();
         let all = new + scan.had;
@@ -192,7 +210,7 @@ impl<'a> Known<'a, '_> {
             |at| offers[at].is_last(LOGS, scan.first),
             |at| seconds_per_block(offers[at].seconds(LOGS), window(profiles, at)),
         );
-        let Some(&second) = second.first().filter(|_| audit > AuditLevel::OneSource) else { return };
+        let Some(&second) = second.first().filter(|_| audit > AuditLevel::OneSource) else { return width };
         let others_width = window(profiles, second);
         let again = if audit == AuditLevel::Sampled {
             // Of a window that the other takes whole there is one sample.
@@ -205,6 +223,7 @@ impl<'a> Known<'a, '_> {
             scan.missing.iter().map(of_span).sum::<u64>() + scan.had
         };
         bill.count(second, Purpose::Sample, LOGS, less(again) * offers[second].parts(scan.addresses));
+        width
     }
 }
 
@@ -286,15 +305,15 @@ impl<'a> Collector<'a> {
             if !scanned.is_empty() {
                 let scan = self.day_scan(&known, day, &scanned, blocks, journal.as_ref());
                 self.histories(&mut bill, &mut known, &profiles, day, (&scanned, blocks)).await;
-                known.scan(&mut bill, &mut profiles, &scan, self.audit, answers(LOGS));
-                of_witness = known.costs.witness(chain.block_seconds);
+                let window = known.scan(&mut bill, &mut profiles, &scan, self.audit, answers(LOGS));
+                // It is looked for when all has been scanned, and nowhere in particular where one query has the day.
+                let is_over = scan.missing.is_empty() || blocks.count() <= window.min(WITNESS_BLOCKS);
+                of_witness = if is_over { 0.0 } else { known.costs.witness(chain.block_seconds) };
             }
-            let there = answers(HEADER) as f64;
-            let boundary = (of_boundaries - there).max(0.0);
-            let witness = (of_witness - (there - of_boundaries).max(0.0)).max(0.0);
+            let boundary = (of_boundaries - answers(HEADER) as f64).max(0.0);
             bill.estimate(known.headers, Purpose::Boundary, HEADER, boundary);
-            bill.estimate(known.headers, Purpose::Witness, HEADER, witness);
-            has_searches |= searched > 0 || !scanned.is_empty();
+            bill.estimate(known.headers, Purpose::Witness, HEADER, of_witness);
+            has_searches |= searched > 0;
         }
         // Below the chain's first block no search goes.
         bill.count(known.headers, Purpose::Identity, HEADER, u64::from(has_searches));

@@ -1,7 +1,7 @@
 //! Second opinions: whether what one operator says of a day's logs is what others say.
 //!
 //! An empty list is not evidence. So each endpoint of a scan must show a log that the contracts' state says must exist
-//! ([`Pool::have_logs`]), every log must be of the block that the header says ([`Pool::hashes_hold`]), and parts of the scan
+//! ([`Pool::without_logs`]), every log must be of the block that the header says ([`Pool::hashes_hold`]), and parts of the scan
 //! are asked again of another operator ([`Pool::ask_again`]). Where two differ, a header or a receipt says which of them is
 //! wrong.
 

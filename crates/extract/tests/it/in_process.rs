@@ -59,6 +59,8 @@ pub(crate) struct Shape {
     pub(crate) block_seconds: u64,
     /// The day at whose middle every deployment was touched last, as its state says.
     pub(crate) touched: Option<usize>,
+    /// Whether that state names a second in which no block was made and nothing logged.
+    pub(crate) touched_between_blocks: bool,
     /// Whether the first reserve of every deployment is touched in the middle of every day as well.
     pub(crate) touched_daily: bool,
     /// Whether the chains have Multicall3.
@@ -78,6 +80,7 @@ impl Default for Shape {
             liquidations,
             block_seconds: BLOCK_SECONDS,
             touched: None,
+            touched_between_blocks: false,
             touched_daily: false,
             multicall3: true,
             uneven: false,
@@ -317,7 +320,8 @@ fn market(chain: &str, csu: usize, shape: Shape, calendar: &Calendar) -> AaveV3 
     let mut stable =
         AaveReserve::new(token("stable"), "USDS", 6, 5_000_000_000_000, 2_000_000_000_000, stable);
     let noon = |day: &BlockSpan| calendar.time(middle(*day));
-    stable.touched_at = shape.touched.map_or(0, |day| noon(&calendar.days[day]));
+    let late = u64::from(shape.touched_between_blocks);
+    stable.touched_at = shape.touched.map_or(0, |day| noon(&calendar.days[day]) + late);
     if shape.touched_daily {
         stable.touches = calendar.days.iter().map(noon).collect();
     }
@@ -349,7 +353,7 @@ fn logs(markets: &[AaveV3], shape: Shape, days: &[BlockSpan]) -> Vec<Emitted> {
         edges.chain([first - 1, last + 1, first + 77, first + 77]).map(|block| (block, 0)).collect();
     let anywhere = |nth: u64| first + (nth * 7_919 + nth * nth * 131 + 29) % (last - first);
     places.extend((0..shape.liquidations).map(|nth| (anywhere(nth as u64), nth % markets.len())));
-    if let Some(day) = shape.touched {
+    if let Some(day) = shape.touched.filter(|_| !shape.touched_between_blocks) {
         places.extend((0..markets.len()).map(|csu| (middle(days[day]), csu)));
     }
     let liquidation = |(nth, (block, csu)): (usize, (u64, usize))| {

@@ -132,6 +132,24 @@ fn an_endpoint_without_a_log_that_must_exist_is_caught_without_a_second_opinion(
 }
 
 #[test]
+fn a_second_without_a_block_convicts_nobody() {
+    let shape = Shape { touched: Some(0), touched_between_blocks: true, liquidations: 0, ..Shape::default() };
+    let world = World::new(shape);
+    let (collected, lake, site) = paused(async {
+        let site = Site::open(&world, vec![Host::new("only", Policy::honest()).window(WIDE)]);
+        let lake = memory();
+        (world.collect(&lake, &site, &Wish::default()).await, lake, site)
+    });
+    assert_complete(&collected);
+    assert!(!distrusted(&collected, "only"), "{:#?}", collected.warnings);
+    let of_day = world.blocks(0).count();
+    let is_around_noon = |blocks: u64| (2..of_day).contains(&blocks);
+    let scans = site.scans("only");
+    assert!(scans.iter().any(|scan| is_around_noon(scan.span.count())), "a log was looked for: {scans:?}");
+    assert!(paused(audit(&lake, 0)).scans.iter().all(|scan| !scan.witnessed));
+}
+
+#[test]
 fn logs_that_do_not_exist_never_reach_bronze() {
     let world = World::new(Shape::default());
     let truth = world.truth();

@@ -185,7 +185,7 @@ fn at_pace(mut policy: Policy) -> Policy {
     policy
 }
 
-/// A cap whose number nobody published, at the registry's cautious guess.
+/// A cap whose number nobody published, at what `rpc_budget.md` section 2.1 takes for likely.
 fn guessed(cap: SpanCap) -> Policy {
     let limits = Limits::requests_per_second(5, Over::by_status(&rate::PROXYD));
     at_pace(Policy { span_cap: Some(cap), limits, ..Policy::default() })
@@ -201,7 +201,7 @@ fn official(chain: &str) -> Option<Policy> {
         "avalanche" => preset("avalanche-2048"),
         "cronos" => preset("cronos-2000"),
         "flare" => preset("flare-30"),
-        "scroll" => guessed(SpanCap::new(1_000, &span::SCROLL)),
+        "scroll" => guessed(SpanCap::new(10_000, &span::SCROLL)),
         "meter" => guessed(SpanCap::new(1_000, &span::GETH)),
         _ => return None,
     };

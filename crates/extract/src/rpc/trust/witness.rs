@@ -2,6 +2,7 @@
 
 use crate::rpc::classify::Verdict;
 use crate::rpc::endpoint::{Endpoint, Refusal};
+use crate::rpc::journal::digest_of;
 use crate::rpc::patience::Patience;
 use crate::rpc::pool::{Pool, PoolError, bad_answer, read_as};
 use crate::rpc::tally::Purpose;
@@ -12,39 +13,44 @@ use serde_json::json;
 use std::collections::BTreeSet;
 
 impl Pool {
-    /// Asks each endpoint of a scan for logs that must exist in `span`. Those that do not have them are not asked again in
-    /// this run. Returns whether all had them.
+    /// Asks each endpoint of a scan for logs that should exist in `span`. Returns the refusals of those that answered with
+    /// none, or with what is no answer: whether that shows anything is for the caller to say.
     ///
     /// # Errors
     /// [`PoolError`] when an endpoint gives no answer: nothing is shown then, for or against it.
-    pub async fn have_logs(
+    pub async fn without_logs(
         &self,
         labels: &BTreeSet<String>,
         filter: &LogFilter,
         span: BlockSpan,
-    ) -> Result<bool, PoolError> {
-        let mut all_have = true;
+    ) -> Result<Vec<Refusal>, PoolError> {
+        let mut without = Vec::new();
         for endpoint in self.endpoints.iter().filter(|endpoint| labels.contains(endpoint.label())) {
-            let refusal = match self.patiently(endpoint, filter, span).await {
-                Ok(logs) if !logs.is_empty() => continue,
+            match self.patiently(endpoint, filter, span).await {
+                Ok(logs) if !logs.is_empty() => {}
                 Ok(_) => {
                     let contract = filter.addresses.first().copied().unwrap_or_default();
                     let text = format!(
                         "answers that blocks {span} hold no log of {contract:#x}, yet the contract's state says that it \
                          was touched then: it does not hold these logs"
                     );
-                    bad_answer(endpoint, text)
+                    without.push(bad_answer(endpoint, text));
                 }
-                Err(refusal) if refusal.verdict == Verdict::BadAnswer => refusal,
+                Err(refusal) if refusal.verdict == Verdict::BadAnswer => without.push(refusal),
                 Err(refusal) => {
                     let (chain, method) = (self.chain().to_owned(), format!("eth_getLogs of blocks {span}"));
                     return Err(PoolError::Refused { chain, method, refusals: vec![refusal] });
                 }
-            };
-            all_have = false;
-            self.distrust(Caught { refusal, of: Distrust::Logs }).await;
+            }
         }
-        Ok(all_have)
+        Ok(without)
+    }
+
+    /// Blocks that each of these endpoints gives in one log query with this filter, at least one.
+    pub fn narrowest_window(&self, labels: &BTreeSet<String>, filter: &LogFilter) -> u64 {
+        let key = digest_of(filter);
+        let of = self.endpoints.iter().filter(|endpoint| labels.contains(endpoint.label()));
+        of.map(|endpoint| endpoint.log_window(&key)).min().unwrap_or(1)
     }
 
     /// The logs of a witness by one endpoint, asked again after rests as long as only passing faults are in the way.

@@ -484,7 +484,7 @@ fn what_is_estimated_is_named_once_and_with_a_reason() {
     let limits = CompoundV2.limits();
     let columns: BTreeSet<&str> = limits.iter().map(|limit| limit.column).collect();
     assert_eq!(columns.len(), limits.len());
-    assert!(limits.iter().all(|limit| limit.extent == Extent::Estimated && limit.why.len() > 20));
+    assert!(limits.iter().all(|limit| limit.extent == crate::Extent::Estimated && limit.why.len() > 20));
 }
 
 proptest! {
