@@ -50,6 +50,12 @@ pub trait Family: Send + Sync {
         None
     }
 
+    /// Whether whoever creates a market names its oracle (Morpho Blue). What such an oracle says is believed after all else
+    /// that is said on the chain.
+    fn oracles_are_anyones(&self, _csu: &Csu) -> bool {
+        false
+    }
+
     /// Whether contracts that emit liquidations come and go, so that a day's filter must be made from the layouts at both
     /// of its ends. Not for a family whose one emitter is the same at every block.
     fn has_changing_emitters(&self) -> bool {

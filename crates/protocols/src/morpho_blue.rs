@@ -285,6 +285,11 @@ impl Family for MorphoBlue {
         Ok(())
     }
 
+    /// Not of Moolah's, whose oracles price tokens in dollars and not against each other.
+    fn oracles_are_anyones(&self, csu: &Csu) -> bool {
+        !is_moolah(csu)
+    }
+
     fn filter(&self, csu: &Csu, _layouts: &[&Layout]) -> LogFilter {
         LogFilter::new([csu.entry], [IMorpho::Liquidate::SIGNATURE_HASH])
     }

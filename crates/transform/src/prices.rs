@@ -68,6 +68,8 @@ pub struct Selected {
     pub source: PriceSource,
     /// Age of the oldest round that went into it, seconds.
     pub age_s: Option<i64>,
+    /// Whether whoever created a market named its oracle.
+    pub is_anyones: bool,
     /// By how much the prices of this token at this block differ, as a fraction of the lowest, where that is more than
     /// [`DISAGREEMENT`].
     pub spread: Option<f64>,
@@ -77,7 +79,8 @@ impl Selected {
     /// The remarks that a figure made with this price carries.
     pub fn flags(self) -> impl Iterator<Item = String> {
         let off_chain = (self.source == PriceSource::OffChain).then(|| "off_chain_price".to_owned());
-        off_chain.into_iter().chain(self.spread.map(spread_flag))
+        let of_market = self.is_anyones.then(|| "market_oracle".to_owned());
+        off_chain.into_iter().chain(of_market).chain(self.spread.map(spread_flag))
     }
 }
 
@@ -192,12 +195,21 @@ struct Origin<'a> {
     block: Header,
     path: &'a str,
     sha256: &'a str,
+    /// Whether what is no feed of the registry was named by whoever created a market.
+    is_anyones: bool,
 }
 
 impl<'a> Origin<'a> {
     fn of<T>(chain: &'a Chain, date: Day, block: Header, object: &'a Object<T>) -> Self {
         let (path, sha256) = (object.path.as_str(), object.sha256.as_str());
-        Self { chain_id: chain.chain_id, chain: &chain.name, date, block, path, sha256 }
+        Self { chain_id: chain.chain_id, chain: &chain.name, date, block, path, sha256, is_anyones: false }
+    }
+
+    /// Of an object of this CSU.
+    fn of_csu(self, registry: &Registry, csu: &str) -> Self {
+        let csu = registry.csu(csu);
+        let family = csu.and_then(|csu| protocols::family(&csu.family)).zip(csu);
+        Self { is_anyones: family.is_some_and(|(family, csu)| family.oracles_are_anyones(csu)), ..self }
     }
 }
 
@@ -209,12 +221,13 @@ impl PriceBook {
         for ((csu, date), object) in &month.snapshots {
             let (Some(day), Some(chain)) = (object.sound(), chain_of(csu)) else { continue };
             let Ok(snapshot) = &day.snapshot else { continue };
-            book.add(registry, Origin::of(chain, *date, day.block, object), &snapshot.prices);
+            let origin = Origin::of(chain, *date, day.block, object).of_csu(registry, csu);
+            book.add(registry, origin, &snapshot.prices);
         }
         for ((csu, date), object) in &month.logs {
             let (Some(day), Some(chain)) = (object.sound(), chain_of(csu)) else { continue };
             for event in day.events.values() {
-                let origin = Origin::of(chain, *date, event.block, object);
+                let origin = Origin::of(chain, *date, event.block, object).of_csu(registry, csu);
                 book.add(registry, origin, &event.prices);
                 book.add_readings(registry, origin, &event.feeds);
             }
@@ -283,6 +296,9 @@ impl PriceBook {
             feeds.insert(feed, found);
             return;
         };
+        // Whom a protocol asks for all its markets is not anyone's, though a market may have named it, too.
+        let is_anyones = present.is_anyones && found.is_anyones;
+        present.is_anyones = is_anyones;
         if present.says() == found.says() {
             return;
         }
@@ -301,6 +317,7 @@ impl PriceBook {
         // A failed call beside an answer says less than the answer; of two answers neither can be believed.
         if present.ratio == Err(NoPrice::CallFailed) {
             *present = found;
+            present.is_anyones = is_anyones;
         } else if found.ratio != Err(NoPrice::CallFailed) {
             present.ratio = Err(NoPrice::Conflict);
         }
@@ -319,11 +336,21 @@ impl PriceBook {
                     answer.worth = worth;
                 }
             }
-            let prices = || feeds.values().filter_map(|answer| Some(answer.worth.as_ref().ok()?.usd));
-            let (lowest, highest) =
-                (prices().fold(f64::INFINITY, f64::min), prices().fold(f64::NEG_INFINITY, f64::max));
-            let spread = Some(highest / lowest - 1.0).filter(|spread| *spread > DISAGREEMENT);
-            feeds.values_mut().for_each(|answer| answer.spread = spread);
+            // What is anyone's casts no doubt on the others: it would cost a lie in a market of one's own to flag a whole chain.
+            let spread = |all: bool| {
+                let counts = |answer: &&Answer| all || !answer.is_anyones;
+                let prices = || {
+                    let of = feeds.values().filter(counts);
+                    of.filter_map(|answer| Some(answer.worth.as_ref().ok()?.usd))
+                };
+                let (lowest, highest) =
+                    (prices().fold(f64::INFINITY, f64::min), prices().fold(f64::NEG_INFINITY, f64::max));
+                Some(highest / lowest - 1.0).filter(|spread| *spread > DISAGREEMENT)
+            };
+            let (of_others, of_all) = (spread(false), spread(true));
+            feeds.values_mut().for_each(|answer| {
+                answer.spread = if answer.is_anyones { of_all } else { of_others };
+            });
         }
     }
 
@@ -340,8 +367,9 @@ impl PriceBook {
         }
         path.push(currency);
         let feeds = self.answers.get(&(at, currency)).into_iter().flatten();
-        let mut seen_from_nowhere: Vec<_> =
-            feeds.map(|(feed, answer)| (rank(seen_by_others(feed.0)), *feed, answer)).collect();
+        let mut seen_from_nowhere: Vec<_> = feeds
+            .map(|(feed, answer)| (rank(seen_by_others(feed.0), answer.is_anyones), *feed, answer))
+            .collect();
         seen_from_nowhere.sort_by_key(|(rank, feed, _)| (*rank, *feed));
         let best = seen_from_nowhere
             .into_iter()
@@ -365,8 +393,12 @@ impl PriceBook {
         let own = own.of_token(token);
         let feeds = self.answers.get(&(at, token)).ok_or(NoPrice::NotAsked)?;
         let source_from_here = |feed: &Feed| if own.contains(feed) { feed.0 } else { seen_by_others(feed.0) };
-        let mut candidates: Vec<(usize, bool, Feed)> =
-            feeds.keys().map(|feed| (rank(source_from_here(feed)), !own.contains(feed), *feed)).collect();
+        let mut candidates: Vec<(usize, bool, Feed)> = feeds
+            .iter()
+            .map(|(feed, answer)| {
+                (rank(source_from_here(feed), answer.is_anyones), !own.contains(feed), *feed)
+            })
+            .collect();
         candidates.sort_unstable();
         let mut why = None;
         for (_, _, feed) in candidates {
@@ -378,6 +410,7 @@ impl PriceBook {
                         usd: worth.usd,
                         source: source_from_here(&feed),
                         age_s: worth.age_s,
+                        is_anyones: answer.is_anyones,
                         spread: answer.spread,
                     };
                     let used: Vec<(Address, Feed)> = [&[(token, feed)], worth.via.as_slice()].concat();
@@ -401,7 +434,7 @@ impl PriceBook {
         if feeds.iter().any(|(_, answer)| answer.worth.is_ok()) {
             return None;
         }
-        let first = feeds.into_iter().min_by_key(|(feed, _)| (rank(feed.0), **feed));
+        let first = feeds.into_iter().min_by_key(|(feed, answer)| (rank(feed.0, answer.is_anyones), **feed));
         Some(first.and_then(|(_, answer)| answer.worth.as_ref().err().copied()).unwrap_or(NoPrice::NotAsked))
     }
 
@@ -412,9 +445,11 @@ impl PriceBook {
             if *of != token {
                 return None;
             }
-            let priced =
-                feeds.iter().filter_map(|(feed, answer)| Some((feed, answer.worth.as_ref().ok()?.usd)));
-            let (_, usd) = priced.min_by_key(|(feed, _)| (rank(seen_by_others(feed.0)), **feed))?;
+            let priced = feeds.iter().filter_map(|(feed, answer)| {
+                let rank = rank(seen_by_others(feed.0), answer.is_anyones);
+                Some(((rank, *feed), answer.worth.as_ref().ok()?.usd))
+            });
+            let (_, usd) = priced.min_by_key(|(order, _)| *order)?;
             Some((other.block.abs_diff(at.block), other.block, usd))
         };
         let first = (At { chain_id: at.chain_id, block: 0 }, Address::ZERO);

@@ -76,7 +76,7 @@ fn bronze_holds_the_blocks_and_logs_that_the_recorder_found_by_itself() {
             liquidations += found.len();
         }
     }
-    assert_eq!(liquidations, 11 + 13);
+    assert_eq!(liquidations, 11 + 14);
 }
 
 #[test]

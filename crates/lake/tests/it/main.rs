@@ -27,6 +27,33 @@ fn every_run_file_loads_with_its_registry() {
     assert!(seen > 0, "there are no run files");
 }
 
+/// The plan's 43 with the one that is there twice left out (see the run file).
+#[test]
+fn the_run_of_the_plan_has_its_csus_on_its_chains() {
+    let run = Run::load(&repository("pipelines/runs/plan-2024-12.toml"), &Overrides::default()).unwrap();
+    let mut by_chain: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
+    for csu in run.csus() {
+        *by_chain.entry(csu.chain.as_str()).or_default() += 1;
+    }
+    let expected = [
+        ("arbitrum", 6),
+        ("avalanche", 2),
+        ("base", 7),
+        ("binance", 3),
+        ("cronos", 3),
+        ("ethereum", 9),
+        ("flare", 1),
+        ("linea", 1),
+        ("meter", 1),
+        ("optimism", 4),
+        ("polygon", 3),
+        ("scroll", 1),
+        ("xdai", 1),
+    ];
+    assert_eq!(by_chain.into_iter().collect::<Vec<_>>(), expected);
+    assert_eq!(run.days.days().count(), 31);
+}
+
 #[test]
 fn a_token_is_a_stablecoin_exactly_when_its_class_says_so() {
     let registry = Registry::load(&repository("pipelines/registry")).unwrap();

@@ -98,6 +98,8 @@ impl Anvil {
             // the fork of mainnet in November 2024; pinned, so that anvil's default cannot change the block hashes
             .args(["--hardfork", "cancun"])
             .args(["--gas-limit", &super::driver::BLOCK_GAS.to_string()])
+            // some artefacts on npm are compiled for coverage and are larger than what goes on a public chain
+            .arg("--disable-code-size-limit")
             // blocks come when we say so, transactions in the order we send them
             .args(["--no-mining", "--order", "fifo"])
             .args(["--accounts", "12", "--balance", "10000"])

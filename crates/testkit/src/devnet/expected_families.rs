@@ -442,15 +442,19 @@ impl Protocol for CompoundV3<'_> {
 }
 
 impl Morpho<'_> {
-    /// Dollars of a token: those of the loan token by its feed, those of collateral by its market's oracle in the loan token.
+    /// Dollars of a token: by its feed, and without one by its market's oracle, in the loan token.
     fn price(&self, told: &mut Told, block: u64, token: Address) -> Result<Decimal> {
+        let priced = self.0.tokens.iter().find(|of| of.token.address == token);
+        let priced = priced.with_context(|| format!("{token} is no token of the story"))?;
+        if priced.feed.is_some() {
+            return feed_price(told, block, priced.feed()?);
+        }
         if let Some(market) = self.0.markets.iter().find(|market| market.collateral.address == token) {
             let answer = told.uint(block, market.oracle, "price()", &[])?;
             let in_loan = Decimal::of(answer, 36 + market.loan.decimals - market.collateral.decimals);
             return in_loan.times(self.price(told, block, market.loan.address)?);
         }
-        let priced = self.0.tokens.iter().find(|of| of.token.address == token);
-        feed_price(told, block, priced.with_context(|| format!("{token} has no feed"))?.feed)
+        anyhow::bail!("{token} is priced by nobody")
     }
 }
 
@@ -517,7 +521,7 @@ impl Protocol for Morpho<'_> {
 fn check_story(csus: &[ExpectedCsu]) -> Result<()> {
     let story = [
         ("compound_v3_usdc_devnet_c", ["0", "1", "0", "2"], [3, 3, 4, 4]),
-        ("morpho_blue_devnet_c", ["1", "0", "0", "2"], [4, 4, 6, 6]),
+        ("morpho_blue_devnet_c", ["1", "0", "0", "3"], [6, 6, 8, 8]),
         ("venus_core_pool_devnet_c", ["0", "1", "0", "2"], [3, 3, 3, 3]),
     ];
     for (csu, (name, liquidations, rows)) in csus.iter().zip(story) {

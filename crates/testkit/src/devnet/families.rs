@@ -1,8 +1,8 @@
 //! The third chain of the demo: Venus's core pool, a Compound III market and Morpho Blue side by side, with the tokens
 //! and Chainlink feeds that they share.
 //!
-//! Venus prices by an oracle of its own, Compound III by the feeds, Morpho Blue by one oracle a market, in the loan token,
-//! which gets its dollars from the feeds.
+//! Venus prices by an oracle of its own, Compound III by the feeds, Morpho Blue by one oracle a market, in the loan token.
+//! One of its tokens has no feed, so that nothing but its market's oracle prices it.
 
 use std::path::Path;
 
@@ -30,11 +30,20 @@ pub struct Priced {
     pub token: Token,
     /// `stablecoin`, `eth`, `btc` or `other`, for the registry.
     pub asset_class: &'static str,
-    /// Its feed.
-    pub feed: Feed,
-    /// What the feed says that it is.
-    pub pair: &'static str,
+    /// Its feed, and what that says that it is; none for a token that the oracle of a market alone prices.
+    pub feed: Option<(Feed, &'static str)>,
     usd: &'static str,
+}
+
+impl Priced {
+    /// Its feed.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn feed(&self) -> Result<Feed> {
+        let (feed, _) = self.feed.with_context(|| format!("{} has no feed", self.token.symbol))?;
+        Ok(feed)
+    }
 }
 
 /// The three protocols and what they share.
@@ -111,7 +120,7 @@ fn create(
     usd: &'static str,
 ) -> Result<Priced> {
     let token = s.token(symbol, decimals)?;
-    Ok(Priced { token, asset_class, feed: s.feed(pair, usd)?, pair, usd })
+    Ok(Priced { token, asset_class, feed: Some((s.feed(pair, usd)?, pair)), usd })
 }
 
 impl Street {
@@ -125,11 +134,14 @@ impl Street {
         for (of, factor) in [(&usdc, "0.825"), (&weth, "0.75"), (&wbtc, "0.75")] {
             v_markets.push(venus.list(&mut s, of.token, of.usd, factor)?);
         }
-        let comet = Comet::deploy(&mut s, usdc.token, usdc.feed)?;
+        let comet = Comet::deploy(&mut s, usdc.token, usdc.feed()?)?;
         let collateral = vec![
-            comet.add(&mut s, weth.token, weth.feed, [82, 89, 93], "1000")?,
-            comet.add(&mut s, wbtc.token, wbtc.feed, [70, 77, 95], "20.5")?,
+            comet.add(&mut s, weth.token, weth.feed()?, [82, 89, 93], "1000")?,
+            comet.add(&mut s, wbtc.token, wbtc.feed()?, [70, 77, 95], "20.5")?,
         ];
+        // What Morpho Blue alone has, and no feed.
+        let wsteth = s.token("wstETH", 18)?;
+        let wsteth = Priced { token: wsteth, asset_class: "eth", feed: None, usd: "2950.11" };
         let blue_block = s.chain.next_block();
         let blue = Blue::deploy(&mut s)?;
         let sources = morpho::sources(&s.artifacts, &["src/mocks/OracleMock.sol", "MorphoReader.sol"])?;
@@ -137,7 +149,7 @@ impl Street {
         let irm = s.create("FixedRateModel", code.code("FixedRateModel")?, &[morpho::FIXED_RATE.into()])?;
         blue.enable(&mut s, &[irm], &[LLTV_86, LLTV_77])?;
         let oracle_code = code.code("OracleMock")?.to_vec();
-        let tokens = vec![usdc, weth, wbtc];
+        let tokens = vec![usdc, weth, wbtc, wsteth];
         let markets = Vec::new();
         let mut street = Self {
             s,
@@ -154,6 +166,7 @@ impl Street {
         };
         street.lend_against("WETH", LLTV_86)?;
         street.lend_against("WBTC", LLTV_77)?;
+        street.lend_against("wstETH", LLTV_86)?;
         Ok(street)
     }
 
@@ -191,7 +204,9 @@ impl Street {
     fn price(&mut self, symbol: &str, usd: &'static str) -> Result<()> {
         let place = self.place(symbol)?;
         self.tokens[place].usd = usd;
-        self.s.move_feed(self.tokens[place].feed, usd)?;
+        if let Some((feed, _)) = self.tokens[place].feed {
+            self.s.move_feed(feed, usd)?;
+        }
         if let Some(market) = self.v_markets.iter().find(|market| market.token.symbol == symbol) {
             self.venus.price(&mut self.s, market, usd)?;
         }
@@ -205,8 +220,9 @@ impl Street {
     /// A round of every feed at the price that it has.
     fn heartbeat(&mut self) -> Result<()> {
         for place in 0..self.tokens.len() {
-            let Priced { feed, usd, .. } = self.tokens[place];
-            self.s.move_feed(feed, usd)?;
+            if let Priced { feed: Some((feed, _)), usd, .. } = self.tokens[place] {
+                self.s.move_feed(feed, usd)?;
+            }
         }
         Ok(())
     }
@@ -273,7 +289,9 @@ impl Street {
         self.lend("WETH", "600000")?;
         self.lend("WBTC", "400000.000001")?;
         self.borrow_against(ALICE, "WETH", "80", "160000")?;
-        self.borrow_against(DAVE, "WBTC", "4.00000001", "190000")
+        self.borrow_against(DAVE, "WBTC", "4.00000001", "190000")?;
+        self.lend("wstETH", "100000")?;
+        self.borrow_against(ERIN, "wstETH", "30", "60000")
     }
 
     fn play_days(&mut self) -> Result<()> {
@@ -303,7 +321,7 @@ impl Street {
         self.heartbeat()?;
         self.s.at(3, 12, 0)?;
         let link = create(&mut self.s, "LINK", 18, "other", "LINK / USD", "11.2143")?;
-        let asset = self.comet.add(&mut self.s, link.token, link.feed, [75, 82, 90], "50000")?;
+        let asset = self.comet.add(&mut self.s, link.token, link.feed()?, [75, 82, 90], "50000")?;
         self.collateral.push(asset);
         self.tokens.push(link);
         self.lend_against("LINK", LLTV_77)?;
@@ -330,6 +348,8 @@ impl Street {
         self.s.at(4, 16, 0)?;
         self.price("WBTC", "45000")?;
         self.seize(LIQUIDATOR_2, "WBTC", DAVE, Some("4.00000001"))?;
+        self.price("wstETH", "2250.5")?;
+        self.seize(LIQUIDATOR_2, "wstETH", ERIN, Some("5"))?;
 
         // 2024-11-06 begins: one of Venus in the block of midnight exactly, which is no day of the demo's
         self.s.at(5, 0, 0)?;

@@ -180,6 +180,7 @@ fn feed_rows(tokens: &mut String, families: &Families) -> Result<String> {
     for of in &families.tokens {
         let token = of.token.address.to_string();
         tokens.push_str(&token_row("devnet_c", &token, of.token.symbol, of.asset_class));
+        let Some((feed, pair)) = of.feed else { continue };
         write!(
             feeds,
             r#"
@@ -192,7 +193,7 @@ quote = "USD"
 heartbeat_s = {HEARTBEAT}
 source = "{SOURCE}"
 "#,
-            of.feed.address, of.pair,
+            feed.address, pair,
         )?;
     }
     Ok(feeds)

@@ -74,6 +74,50 @@ fn every_figure_of_the_demo_is_what_the_contracts_say() {
     assert_eq!(gold.len(), 20, "there are rows nobody expected");
 }
 
+/// A row in the registry is all that a further CSU of a known family takes: the programs are those that ran before.
+#[test]
+fn a_csu_is_added_by_its_row_alone_and_changes_no_figure_of_the_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let demo = repository().join("data/demo");
+    let registry = directory.path().join("registry");
+    std::fs::create_dir_all(registry.join("csus")).unwrap();
+    let copy = |file: &str| {
+        std::fs::copy(demo.join("registry").join(file), registry.join(file)).unwrap();
+    };
+    for file in ["chains.toml", "tokens.toml", "feeds.toml", "csus/aave_v3.toml", "csus/compound_v2.toml"] {
+        copy(file);
+    }
+    let run = directory.path().join("run.toml");
+    let text = std::fs::read_to_string(repository().join("pipelines/runs/demo.toml")).unwrap();
+    let text = text.replace("../../data/demo/registry", "registry").replace("../../data/demo/lake", "lake");
+    std::fs::write(&run, text).unwrap();
+    let (lake, providers) = (directory.path().join("lake"), demo.join("registry/providers.toml"));
+    let gold = || {
+        ends_with(&extract(&run, &lake, &providers, &[]), 0);
+        ends_with(&transform(&run, &lake), 0);
+        ends_with(&panel(&run, &lake), 0);
+        let mut gold = rows(&lake.join("gold/panel_daily.parquet"));
+        // Digests of the registry, and of rows with such a digest in them.
+        gold.iter_mut().for_each(|row| {
+            row.retain(|column, _| !["registry_hash", "row_hash"].contains(&column.as_str()))
+        });
+        gold
+    };
+    let before = gold();
+    assert_eq!(before.len(), 12);
+
+    copy("csus/compound_v3.toml");
+    let (added, others): (Vec<Row>, Vec<Row>) =
+        gold().into_iter().partition(|row| row["csu"] == "compound_v3_usdc_devnet_c");
+    assert_eq!(others, before);
+    let expected = expected();
+    let csu = expected.csus.iter().find(|csu| csu.csu == "compound_v3_usdc_devnet_c").unwrap();
+    assert_eq!(added.len(), csu.days.len());
+    for (row, day) in added.iter().zip(&csu.days) {
+        compare_gold_of_family(day, row);
+    }
+}
+
 /// Compares every reserve and every liquidation of the demo's days.
 pub(crate) fn compare_silver(lake: &Path, expected: &Expected) {
     let reserves = rows(&lake.join("silver/reserve_day"));
@@ -119,7 +163,7 @@ pub(crate) fn compare_silver(lake: &Path, expected: &Expected) {
             assert!(liquidations.iter().all(|row| row["tx_hash"] != tx), "{tx} is of no day of the demo");
         }
     }
-    assert_eq!((seen_reserves, seen_liquidations), (30 + 46, 11 + 13));
+    assert_eq!((seen_reserves, seen_liquidations), (30 + 54, 11 + 14));
     let all = (reserves.len(), liquidations.len());
     assert_eq!(all, (seen_reserves, seen_liquidations), "there are rows nobody expected");
 }

@@ -11,3 +11,4 @@ mod provider;
 mod real_day;
 mod stages;
 mod table;
+mod topics;

@@ -5,6 +5,7 @@ use super::{Feed, NoPrice, Origin, spread_flag};
 use lake::amount::{exact, ratio};
 use lake::bronze::FillPrice;
 use lake::day::Day;
+use lake::status::PriceSource;
 use lake::{Address, U256};
 use protocols::oracle::defillama::{self, CoinPrice};
 use protocols::{Missing, PriceAnswer, Quote};
@@ -37,6 +38,8 @@ pub(super) struct Answer {
     pub(super) spread: Option<f64>,
     pub(super) described_as: Option<String>,
     confidence: Option<f64>,
+    /// Whether whoever created a market named this oracle.
+    pub(super) is_anyones: bool,
     pub(super) is_selected: bool,
     pub(super) chain: String,
     pub(super) date: Day,
@@ -62,6 +65,7 @@ impl Answer {
             spread: None,
             described_as: None,
             confidence: None,
+            is_anyones: origin.is_anyones && answer.source == PriceSource::ProtocolOracle,
             is_selected: false,
             chain: origin.chain.to_owned(),
             date: origin.date,
@@ -98,6 +102,7 @@ impl Answer {
             spread: None,
             described_as: None,
             confidence: read.and_then(|coin| coin.confidence).filter(|confidence| confidence.is_finite()),
+            is_anyones: false,
             is_selected: false,
             chain: price.chain.clone(),
             date,
@@ -133,7 +138,9 @@ impl Answer {
         let spread = self.spread.filter(|_| self.worth.is_ok()).map(spread_flag);
         let described_as = self.described_as.as_ref().map(|said| format!("described_as:{said}"));
         let confidence = self.confidence.map(|confidence| format!("confidence:{confidence}"));
-        let flags: Vec<String> = spread.into_iter().chain(described_as).chain(confidence).collect();
+        let of_market = self.is_anyones.then(|| "market_oracle".to_owned());
+        let flags: Vec<String> =
+            of_market.into_iter().chain(spread).chain(described_as).chain(confidence).collect();
         flags.join(";")
     }
 }

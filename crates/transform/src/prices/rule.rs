@@ -2,10 +2,24 @@
 
 use lake::status::PriceSource;
 
+/// What a source is believed as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// As its kind.
+    Source(PriceSource),
+    /// As an oracle that anyone may have named for a market of their own, whatever its kind and whoever asked it.
+    Anyones,
+}
+
 /// Sources in the order in which they are believed, seen from the CSU of a figure. Of two feeds of one source the one that
 /// the CSU asked itself comes first, then the lower address.
-pub const PREFERENCE: [PriceSource; 4] =
-    [PriceSource::ProtocolOracle, PriceSource::Chainlink, PriceSource::OtherCsuOracle, PriceSource::OffChain];
+pub const PREFERENCE: [Standing; 5] = [
+    Standing::Source(PriceSource::ProtocolOracle),
+    Standing::Source(PriceSource::Chainlink),
+    Standing::Source(PriceSource::OtherCsuOracle),
+    Standing::Anyones,
+    Standing::Source(PriceSource::OffChain),
+];
 
 /// An answer older than so many heartbeats of its feed is no price: the feed has missed one round at least.
 pub const HEARTBEATS: i64 = 2;
@@ -16,9 +30,10 @@ pub const DISAGREEMENT: f64 = 0.02;
 /// Quote currencies that are turned into one another before dollars come out, at most.
 pub const STEPS: usize = 4;
 
-/// Place of a source in [`PREFERENCE`].
-pub fn rank(source: PriceSource) -> usize {
-    PREFERENCE.iter().position(|preferred| *preferred == source).unwrap_or(PREFERENCE.len())
+/// Place in [`PREFERENCE`] of a source, and of an oracle that is anyone's.
+pub fn rank(source: PriceSource, is_anyones: bool) -> usize {
+    let standing = if is_anyones { Standing::Anyones } else { Standing::Source(source) };
+    PREFERENCE.iter().position(|preferred| *preferred == standing).unwrap_or(PREFERENCE.len())
 }
 
 #[cfg(test)]
@@ -27,8 +42,9 @@ mod tests {
 
     #[test]
     fn every_source_has_its_place() {
-        let mut ranks: Vec<usize> = PriceSource::ALL.iter().map(|source| rank(*source)).collect();
+        let mut ranks: Vec<usize> = PriceSource::ALL.iter().map(|source| rank(*source, false)).collect();
         ranks.sort_unstable();
-        assert_eq!(ranks, [0, 1, 2, 3]);
+        assert_eq!(ranks, [0, 1, 2, 4]);
+        assert!(PriceSource::ALL.iter().all(|source| rank(*source, true) == 3));
     }
 }

@@ -55,11 +55,64 @@ fn block() -> Header {
 }
 
 fn add(book: &mut PriceBook, path: &str, answers: &[PriceAnswer]) -> OwnFeeds {
+    add_of(book, path, answers, false)
+}
+
+/// Adds what the oracles of a CSU say whose markets anyone creates.
+fn add_anyones(book: &mut PriceBook, path: &str, answers: &[PriceAnswer]) -> OwnFeeds {
+    add_of(book, path, answers, true)
+}
+
+fn add_of(book: &mut PriceBook, path: &str, answers: &[PriceAnswer], is_anyones: bool) -> OwnFeeds {
     let date = "2024-12-01".parse().unwrap();
-    let origin = Origin { chain_id: 1, chain: "ethereum", date, block: block(), path, sha256: path };
+    let block = block();
+    let origin = Origin { chain_id: 1, chain: "ethereum", date, block, path, sha256: path, is_anyones };
     book.add(&registry(), origin, answers);
     book.resolve();
     OwnFeeds::of(answers)
+}
+
+#[test]
+fn an_oracle_that_anyone_may_have_named_is_believed_after_all_others_and_casts_no_doubt_on_them() {
+    // One that lies: a hundred times what others say.
+    let lie = [answer(3, 20_000_000_000)];
+    let mut book = PriceBook::default();
+    let own = add_anyones(&mut book, "markets", &lie);
+    // Where nobody else says anything, it is the price, and says what it is.
+    let alone = book.select(AT, TOKEN, &own).unwrap();
+    assert_eq!((alone.usd, alone.source, alone.is_anyones), (200.0, PriceSource::ProtocolOracle, true));
+    assert_eq!(alone.flags().collect::<Vec<_>>(), ["market_oracle"]);
+
+    let other = add(&mut book, "another", &[answer(5, 200_000_000)]);
+    for (seen_from, source) in [(&own, PriceSource::OtherCsuOracle), (&other, PriceSource::ProtocolOracle)] {
+        let found = book.select(AT, TOKEN, seen_from).unwrap();
+        assert_eq!((found.usd, found.source, found.spread), (2.0, source, None));
+        assert_eq!(found.flags().count(), 0);
+    }
+    add(&mut book, "feed", &[chainlink(8, 201_000_000)]);
+    assert_eq!(book.select(AT, TOKEN, &own).unwrap().source, PriceSource::Chainlink);
+    let of_lie = book.rows().into_iter().find(|row| row.feed == item(Address::repeat_byte(3))).unwrap();
+    assert_eq!(of_lie.flags, "market_oracle;sources_disagree:9900.0%");
+    // When the others fail, it comes before an off-chain price and after nothing else.
+    let mut failing = PriceBook::default();
+    let own = add_anyones(&mut failing, "markets", &lie);
+    add(&mut failing, "another", &[failed(5)]);
+    assert_eq!(failing.select(AT, TOKEN, &own).unwrap().usd, 200.0);
+}
+
+#[test]
+fn an_oracle_that_a_protocol_asks_for_all_its_markets_is_its_oracle_whoever_names_it() {
+    for anyones_first in [true, false] {
+        let mut book = PriceBook::default();
+        let same = [answer(5, 200_000_000)];
+        if anyones_first {
+            add_anyones(&mut book, "markets", &same);
+        }
+        let own = add(&mut book, "protocol", &same);
+        add_anyones(&mut book, "markets", &same);
+        let found = book.select(AT, TOKEN, &own).unwrap();
+        assert_eq!((found.source, found.is_anyones), (PriceSource::ProtocolOracle, false));
+    }
 }
 
 /// A book with the answers of one object, and what that object's CSU asked.
@@ -125,7 +178,13 @@ fn the_order_of_sources_is_that_of_the_rule() {
     assert_eq!(took, expected);
     assert_eq!(all.select(AT, TOKEN, &own), Err(NoPrice::NotAsked));
 
-    let marked = Selected { usd: 4.0, source: PriceSource::OffChain, age_s: Some(-60), spread: None };
+    let marked = Selected {
+        usd: 4.0,
+        source: PriceSource::OffChain,
+        age_s: Some(-60),
+        is_anyones: false,
+        spread: None,
+    };
     assert_eq!(marked.flags().collect::<Vec<_>>(), ["off_chain_price"]);
     let far = FillPrice { answer: format!("{{\"price\":4,\"timestamp\":{}}}", NOW + 21_601), ..fill.clone() };
     assert_eq!(of_fill(&far).ratio, Err(NoPrice::Stale));
@@ -248,7 +307,15 @@ fn another_description_is_told_and_kills_no_price() {
     };
     let mut book = PriceBook::default();
     let date = "2024-12-01".parse().unwrap();
-    let origin = Origin { chain_id: 1, chain: "ethereum", date, block: block(), path: "one", sha256: "one" };
+    let origin = Origin {
+        chain_id: 1,
+        chain: "ethereum",
+        date,
+        block: block(),
+        path: "one",
+        sha256: "one",
+        is_anyones: false,
+    };
     book.add_readings(&registry(), origin, &[reading("POL; / USD")]);
     book.resolve();
     assert_eq!(book.select(AT, TOKEN, &OwnFeeds::default()).unwrap().usd, 3.0);
@@ -257,7 +324,8 @@ fn another_description_is_told_and_kills_no_price() {
 
 #[test]
 fn nothing_is_worth_nothing_unless_it_is_excluded() {
-    let selected = Selected { usd: 2.0, source: PriceSource::Chainlink, age_s: None, spread: None };
+    let selected =
+        Selected { usd: 2.0, source: PriceSource::Chainlink, age_s: None, is_anyones: false, spread: None };
     let priced = Valuation::Priced(selected);
     let unpriced = Valuation::Unpriced(NoPrice::CallFailed);
     assert_eq!((priced.usd(false, Some(3.0)), priced.usd(false, None)), (Some(6.0), None));
@@ -311,7 +379,8 @@ fn one_block_number_with_two_hashes_is_an_error() {
     let (mut book, _) = book(&[answer(5, 2)]);
     let date = "2024-12-01".parse().unwrap();
     let block = Header { hash: B256::repeat_byte(1), ..block() };
-    let origin = Origin { chain_id: 1, chain: "ethereum", date, block, path: "two", sha256: "two" };
+    let origin =
+        Origin { chain_id: 1, chain: "ethereum", date, block, path: "two", sha256: "two", is_anyones: false };
     book.add(&registry(), origin, &[]);
     let [conflict] = <[String; 1]>::try_from(book.conflicts().to_vec()).unwrap();
     assert!(conflict.contains("in one") && conflict.contains("in two"), "{conflict}");

@@ -9,6 +9,7 @@ mod fluid;
 mod gearbox;
 mod moolah;
 mod morpho_blue;
+mod venus_isolated;
 mod venus_liquidator;
 
 use crate::stages::{bronze, ends_with, extract, transform};
@@ -77,6 +78,7 @@ impl Silver {
         let lake = setting.lake("whole");
         ends_with(&extract(&run, &lake, &providers, &[]), 0);
         ends_with(&transform(&run, &lake), 0);
+        crate::topics::assert_fired(&lake, place.csu);
 
         let coverage = rows(&lake.join("silver/coverage"));
         assert_eq!(coverage.len(), 2 * STORY_DAYS.len());
