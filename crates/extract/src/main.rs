@@ -56,7 +56,7 @@ fn main() -> ExitCode {
             Command::Status(args) => runtime.block_on(status(args, everywhere)),
             Command::Doctor(args) if args.registry => runtime.block_on(check_registry(args, everywhere)),
             Command::Doctor(args) => runtime.block_on(doctor(args, everywhere)),
-            Command::FillPrices(args) => runtime.block_on(fill_prices(args)),
+            Command::FillPrices(args) => runtime.block_on(fill_prices(args, everywhere)),
         });
     match outcome {
         Ok(code) => code,
@@ -198,10 +198,13 @@ async fn doctor(args: DoctorArgs, everywhere: &Everywhere) -> anyhow::Result<Exi
         first_day: run.as_ref().map(|run| run.zone.window(run.days.from())).transpose()?,
         providers: &providers,
         lake: lake.as_ref(),
-        told: &|one| eprintln!("{} {}: {}", one.chain, one.label, with_noun(one.requests, "question")),
+        told: &|one| {
+            let asked = with_noun(one.requests, "question");
+            everywhere.say(&format!("{} {}: {asked}\n", one.chain, one.label));
+        },
     };
     let bill = doctor.bill();
-    eprint!("{}", bill.in_words());
+    everywhere.say(&bill.in_words());
     let report = doctor.examine().await?;
     if lake.is_some() {
         for purse in providers.purses() {
@@ -215,7 +218,7 @@ async fn doctor(args: DoctorArgs, everywhere: &Everywhere) -> anyhow::Result<Exi
     }
     Ok(match (report.endpoints.is_empty(), report.is_well()) {
         (true, _) => {
-            eprintln!("error: there is no endpoint to ask");
+            everywhere.say("error: there is no endpoint to ask\n");
             ExitCode::from(2)
         }
         (false, true) => ExitCode::SUCCESS,
@@ -246,10 +249,10 @@ async fn check_registry(args: DoctorArgs, everywhere: &Everywhere) -> anyhow::Re
     let day = args.day.map(|day| zone.window(day).map(|window| (zone.clone(), window))).transpose()?;
     let is_kept = lake.is_some();
     let lake = lake.map_or_else(|| Lake::open("memory:///"), Ok)?;
-    let told = |row: &CheckedRow| eprintln!("{}: {}", row.csu, row.soundness.in_words());
+    let told = |row: &CheckedRow| everywhere.say(&format!("{}: {}\n", row.csu, row.soundness.in_words()));
     let check =
         RegistryCheck { registry: &registry, csus, day, providers: &providers, lake: &lake, told: &told };
-    eprint!("{}", check.bill());
+    everywhere.say(&check.bill());
     let report = check.check().await?;
     for purse in providers.purses().into_iter().filter(|_| is_kept) {
         purse.keep().await?;
@@ -266,7 +269,7 @@ async fn check_registry(args: DoctorArgs, everywhere: &Everywhere) -> anyhow::Re
     Ok(if report.is_well() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-async fn fill_prices(args: FillArgs) -> anyhow::Result<ExitCode> {
+async fn fill_prices(args: FillArgs, everywhere: &Everywhere) -> anyhow::Result<ExitCode> {
     let (run, lake) = args.what.load()?;
     lake.check_writable().await?;
     let base_url = SecretUrl::new(args.base_url);
@@ -274,7 +277,7 @@ async fn fill_prices(args: FillArgs) -> anyhow::Result<ExitCode> {
     let filled = tokio::select! {
         filled = filler.fill() => filled?,
         () = interrupted() => {
-            eprintln!("interrupted: what is in the lake stays; run the same command again to go on");
+            everywhere.say("interrupted: what is in the lake stays; run the same command again to go on\n");
             return Ok(ExitCode::from(75));
         }
     };

@@ -164,3 +164,36 @@ fn a_spoiled_bronze_object_is_left_alone_and_named() {
     assert!(extract_demo(lake.path(), &[]).status.success());
     assert!(Path::new(&cut).exists());
 }
+
+#[test]
+fn a_key_file_that_others_may_read_is_refused_and_one_of_ones_own_is_used() {
+    use std::os::unix::fs::PermissionsExt;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "LENDLAKE_TEST_FILED_KEY_1=sk_planted\n").unwrap();
+    let with_mode = |mode| {
+        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+        let providers = tempfile::NamedTempFile::new().unwrap();
+        let row = "[[endpoint]]\nlabel = \"keyed\"\nchain = \"devnet_a\"\n\
+                   url = \"https://a.invalid/v2/${LENDLAKE_TEST_FILED_KEY_*}\"\nsource = \"a test\"\n";
+        std::fs::write(providers.path(), row).unwrap();
+        let lake = tempfile::tempdir().unwrap();
+        let arguments = ["plan", "--run", "pipelines/runs/demo.toml", "--key-file"];
+        let paths =
+            [file.path(), Path::new("--providers"), providers.path(), Path::new("--lake"), lake.path()];
+        Command::new(env!("CARGO_BIN_EXE_extract"))
+            .current_dir(repository())
+            .args(arguments)
+            .args(paths)
+            .output()
+            .unwrap()
+    };
+    let open = with_mode(0o644);
+    assert_eq!(open.status.code(), Some(2), "{}", said(&open));
+    assert!(
+        said(&open).contains("has mode 644: others may read the keys in it\nhint: chmod 600"),
+        "{}",
+        said(&open)
+    );
+    let own = said(&with_mode(0o600));
+    assert!(own.contains("keyed_1") && !own.contains("sk_planted"), "{own}");
+}
