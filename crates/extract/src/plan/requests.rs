@@ -502,6 +502,9 @@ impl<'a> Collector<'a> {
             // One for each block with a listing's log, and so many at most: a listing of any age has as many.
             let headers = HEADERS_OF_HISTORY as f64 * pieces as f64;
             bill.estimate(known.headers, Purpose::Sample, HEADER, headers);
+            // No state names a log of a listing: a block with logs is looked for.
+            let witness = known.costs.witness(known.chain.block_seconds) * pieces as f64;
+            bill.estimate(known.headers, Purpose::Witness, HEADER, witness);
         }
     }
 }
