@@ -2,7 +2,7 @@
 """Silver of a synthetic lake by `transform`, and the part of it that needs no decoding by ourselves, DuckDB and Polars.
 
 The part: read the JSON of bronze/tvl, type it, join each reserve's answers with its price, write Parquet. We do it with the reader
-of `transform`, which checks every seal (examples/decode_free_part.rs). `transform` itself reads all of bronze, decodes the ABI,
+of `transform`, which checks every seal (testkit decode-free-part). `transform` itself reads all of bronze, decodes the ABI,
 chooses prices and makes every table of silver.
 
 Each runs as a process of its own, one after the other, on a lake that was read before. Seconds of the wall and of the processors,
@@ -101,7 +101,7 @@ def main():
     *figures, out = timed(run)
     lines.append(("transform, nothing changed", figures, sum(json.loads(out)["rows"].values()), bronze))
     shutil.rmtree(f"{options.scratch}/part", ignore_errors=True)
-    part = [f"{options.programs}/examples/decode_free_part", f"{house}/lake", f"{options.scratch}/part"]
+    part = [f"{options.programs}/testkit", "decode-free-part", "--lake", f"{house}/lake", "--out", f"{options.scratch}/part"]
     others = [("duckdb, the part", DUCKDB), ("polars, the part", POLARS)]
     commands = [("transform, the part", part)]
     commands += [(name, [sys.executable, "-c", program, house, parquet]) for name, program in others]
