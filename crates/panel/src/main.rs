@@ -207,7 +207,8 @@ impl RunArgs {
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(1).build()?)
+    // Files are read on one thread: each thread that read some keeps memory of their size for itself.
+    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(1).max_blocking_threads(1).build()?)
 }
 
 fn run_build(args: &BuildArgs) -> Result<ExitCode> {
