@@ -154,7 +154,6 @@ bench-panel: $(call python,bench) ## 224 CSUs x 366 days: panel build against Du
 PROFILE ?= release
 bench-transform: ## silver of a synthetic lake of 224 CSUs x 366 days, beside DuckDB and Polars on its decode-free part
 	$(CARGO) build --profile $(PROFILE) --package transform --package testkit
-	$(CARGO) build --profile $(PROFILE) --package transform --example decode_free_part
 	test -x target/venv/bin/python || python3 -m venv target/venv
 	target/venv/bin/pip --quiet install duckdb polars
 	target/venv/bin/python crates/transform/benches/beside.py --scratch target/bench-transform \

@@ -4,7 +4,8 @@ use crate::flows::{Flows, LEG_KEY, flows, legs};
 use crate::frame::FrameError;
 use crate::silver::{Month, Silver};
 use crate::stocks::{RESERVE_KEY, Stocks, reserves, stocks};
-use crate::sums::{Cells, CsuDay, Runs, in_order};
+use crate::sums::{Cells, CsuDay, Runs, in_order, is_in_order};
+use futures::channel::oneshot;
 use futures::{StreamExt, TryStreamExt, stream};
 use lake::day::Day;
 use lake::path::BronzeKey;
@@ -14,11 +15,16 @@ use lake::schema::silver::{CsuRow, DayBlock, Liquidation, ReserveDay};
 use lake::status::{AssetClass, AuditLevel, Dataset, Status, UnknownWord};
 use polars::prelude::*;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::str::FromStr;
 use std::sync::Arc;
 
 /// Months that are read and added up at one time. Each holds its tables in memory.
 const MONTHS_IN_FLIGHT: usize = 2;
+
+/// Rows of `reserve_day` that are added up at one time, about: what is computed of them stays in the processor's caches, and
+/// memory is used again rather than asked for.
+const PIECE: usize = 16_384;
 
 /// What silver says, by CSU (its place among the run's CSUs) or chain, and day.
 #[derive(Default)]
@@ -103,10 +109,17 @@ impl Known {
                 let setting = Arc::clone(&setting);
                 async move {
                     let files = silver.month(month).await?;
-                    let read = move || setting.month(&files.decode()?);
-                    tokio::task::spawn_blocking(read)
-                        .await
-                        .map_err(|error| FrameError::Thread(error.to_string()))?
+                    let (sender, made) = oneshot::channel();
+                    rayon::spawn(move || {
+                        let read = || setting.month(&files.decode()?);
+                        // Nobody listens any more after another month's error.
+                        drop(sender.send(catch_unwind(AssertUnwindSafe(read))));
+                    });
+                    match made.await {
+                        Ok(Ok(month)) => month,
+                        Ok(Err(panic)) => resume_unwind(panic),
+                        Err(stopped) => Err(FrameError::Thread(stopped.to_string())),
+                    }
                 }
             })
             .buffered(MONTHS_IN_FLIGHT);
@@ -151,20 +164,23 @@ impl Known {
 impl Setting {
     fn month(&self, month: &Month) -> Result<Known, FrameError> {
         let csus = || self.csus.clone().lazy();
-        let rows = reserves(month.reserve_day.clone().lazy(), csus(), self.excluded.clone())?;
-        self.once(&rows, &RESERVE_KEY, ReserveDay::TABLE.name)?;
-        let mut assets = BTreeMap::new();
-        if self.with_assets {
-            for class in AssetClass::ALL {
-                let of_class =
-                    rows.clone().lazy().filter(col("asset_class").eq(lit(class.as_str()))).collect()?;
-                assets.insert(*class, stocks(&of_class)?);
+        let (mut of_reserves, mut assets) = (BTreeMap::new(), BTreeMap::<_, BTreeMap<_, _>>::new());
+        for piece in whole_csus(&month.reserve_day, PIECE)? {
+            let rows = reserves(piece.lazy(), csus(), self.excluded.clone())?;
+            self.once(&rows, &RESERVE_KEY, ReserveDay::TABLE.name)?;
+            if self.with_assets {
+                for class in AssetClass::ALL {
+                    let of_class =
+                        rows.clone().lazy().filter(col("asset_class").eq(lit(class.as_str()))).collect()?;
+                    assets.entry(*class).or_default().extend(stocks(&of_class)?);
+                }
             }
+            of_reserves.extend(stocks(&rows)?);
         }
         let legs = legs(month.liquidation.clone().lazy(), csus())?;
         logs_once(&month.liquidation)?;
         Ok(Known {
-            stocks: stocks(&rows)?,
+            stocks: of_reserves,
             assets,
             flows: flows(&legs)?,
             rejects: self.rejects(month)?,
@@ -238,6 +254,22 @@ impl Setting {
         }
         Ok(coverage)
     }
+}
+
+/// A table in pieces of at least so many rows that hold all rows of their CSUs; in one piece when it is not in order of CSU.
+fn whole_csus(table: &DataFrame, rows: usize) -> PolarsResult<Vec<DataFrame>> {
+    if !is_in_order(table, &["csu"])? {
+        return Ok(vec![table.clone()]);
+    }
+    let csus = Runs::of(table, &["csu"])?;
+    let (mut pieces, mut begin) = (Vec::new(), 0);
+    for csu in csus.ranges() {
+        if csu.end - begin >= rows || csu.end == table.height() {
+            pieces.push(table.slice(begin as i64, csu.end - begin));
+            begin = csu.end;
+        }
+    }
+    Ok(pieces)
 }
 
 /// A word of the lake, or the contradiction that there is none such.
@@ -350,5 +382,19 @@ mod tests {
             error.to_string().starts_with("silver contradicts itself: coverage of a: `done` is no Status"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_table_is_cut_between_csus_only() {
+        let table = |csus: &[&str]| df!("csu" => csus).unwrap();
+        let heights = |csus: &[&str], rows| {
+            let pieces = whole_csus(&table(csus), rows).unwrap();
+            pieces.iter().map(DataFrame::height).collect::<Vec<_>>()
+        };
+        assert_eq!(heights(&["a", "a", "b", "c", "c", "d"], 2), [2, 3, 1]);
+        assert_eq!(heights(&["a", "a", "b", "c", "c", "d"], 4), [5, 1]);
+        assert_eq!(heights(&["a", "a", "a"], 1), [3]);
+        assert_eq!(heights(&["b", "a", "b"], 1), [3], "rows of a CSU that stand apart");
+        assert_eq!(heights(&[], 1), [0; 0]);
     }
 }

@@ -207,7 +207,9 @@ impl RunArgs {
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?)
+    // Files are read on one thread: each thread that read some keeps memory of their size for itself.
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    Ok(runtime.worker_threads(1).max_blocking_threads(1).enable_all().build()?)
 }
 
 fn run_build(args: &BuildArgs) -> Result<ExitCode> {

@@ -112,7 +112,8 @@ pub(crate) fn in_order(frame: DataFrame, keys: &[&str]) -> PolarsResult<DataFram
     frame.sort(keys.iter().copied(), SortMultipleOptions::default().with_maintain_order(true))
 }
 
-fn is_in_order(frame: &DataFrame, keys: &[&str]) -> PolarsResult<bool> {
+/// Whether the frame is in ascending order of `keys`.
+pub(crate) fn is_in_order(frame: &DataFrame, keys: &[&str]) -> PolarsResult<bool> {
     // Whether an earlier key has settled that a row comes after the one before it.
     let mut is_settled = vec![false; frame.height()];
     let mut in_order = true;

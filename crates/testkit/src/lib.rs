@@ -3,6 +3,7 @@
 
 pub mod contracts;
 pub mod december;
+pub mod decode_free_part;
 pub mod defillama;
 pub mod devnet;
 pub mod feed;

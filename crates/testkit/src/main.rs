@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use testkit::decode_free_part::{self, DecodeFreePart};
 use testkit::record::{self, RecordDemo};
 use testkit::serve::{self, Serve};
 use testkit::synthetic::{self, SyntheticLake};
@@ -21,6 +22,7 @@ enum Cmd {
     RecordDemo(RecordDemo),
     Serve(Serve),
     SyntheticLake(SyntheticLake),
+    DecodeFreePart(DecodeFreePart),
 }
 
 fn main() -> ExitCode {
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         Cmd::RecordDemo(options) => record::run(&options),
         Cmd::Serve(options) => serve::run(&options),
         Cmd::SyntheticLake(options) => synthetic::run(&options),
+        Cmd::DecodeFreePart(options) => decode_free_part::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

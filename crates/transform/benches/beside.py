@@ -2,7 +2,7 @@
 """Silver of a synthetic lake by `transform`, and the part of it that needs no decoding by ourselves, DuckDB and Polars.
 
 The part: read the JSON of bronze/tvl, type it, join each reserve's answers with its price, write Parquet. We do it with the reader
-of `transform`, which checks every seal (examples/decode_free_part.rs). `transform` itself reads all of bronze, decodes the ABI,
+of `transform`, which checks every seal (testkit decode-free-part). `transform` itself reads all of bronze, decodes the ABI,
 chooses prices and makes every table of silver.
 
 Each runs as a process of its own, one after the other, on a lake that was read before. Seconds of the wall and of the processors,
@@ -16,6 +16,8 @@ import duckdb, sys
 c = duckdb.connect()
 c.execute("SET enable_progress_bar = false")
 c.execute("SET preserve_insertion_order = false")
+c.execute("SET memory_limit = '8GB'")
+c.execute(f"SET temp_directory = '{sys.argv[2]}.spill'")
 c.execute(f'''
 CREATE TEMP TABLE calls AS
 SELECT csu, CAST(date AS DATE) AS date, chain_id::BIGINT AS chain_id, block.number::BIGINT AS block_number,
@@ -80,6 +82,8 @@ def main():
     parser.add_argument("--csus", type=int, default=224)
     parser.add_argument("--days", type=int, default=366)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--without", action="append", default=[], choices=["duckdb", "polars"],
+                        help="leave one out: a year of 224 CSUs would take polars some 15 GB")
     options = parser.parse_args()
     house = os.path.join(options.scratch, f"lake-{options.csus}x{options.days}-{options.seed}")
     if not os.path.exists(f"{house}/run.toml"):
@@ -101,8 +105,9 @@ def main():
     *figures, out = timed(run)
     lines.append(("transform, nothing changed", figures, sum(json.loads(out)["rows"].values()), bronze))
     shutil.rmtree(f"{options.scratch}/part", ignore_errors=True)
-    part = [f"{options.programs}/examples/decode_free_part", f"{house}/lake", f"{options.scratch}/part"]
-    others = [("duckdb, the part", DUCKDB), ("polars, the part", POLARS)]
+    part = [f"{options.programs}/testkit", "decode-free-part", "--lake", f"{house}/lake", "--out", f"{options.scratch}/part"]
+    others = [("duckdb", DUCKDB), ("polars", POLARS)]
+    others = [(f"{name}, the part", program) for name, program in others if name not in options.without]
     commands = [("transform, the part", part)]
     commands += [(name, [sys.executable, "-c", program, house, parquet]) for name, program in others]
     rows_of_part = set()

@@ -42,7 +42,7 @@ def differences(lake, other):
     database = duckdb.connect()
     counts = ", ".join(
         f"count(*) FILTER (g.{name} IS NOT NULL AND (o.{name} IS NULL OR "
-        f"abs(g.{name} - o.{name}) > 1e-9 * greatest(abs(g.{name}), abs(o.{name}), 1e-6))) AS {name}"
+        f"abs(g.{name} - o.{name}) > 1e-9 * greatest(abs(g.{name}), abs(o.{name}), 1e-3))) AS {name}"
         for name in names
     )
     row = database.execute(f"SELECT {counts} FROM '{gold}' g LEFT JOIN '{other}' o USING (csu, date)").fetchall()[0]

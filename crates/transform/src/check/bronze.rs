@@ -234,7 +234,7 @@ pub(super) fn records(subject: &Subject<'_>) -> Vec<Failure> {
 
 /// B2, first half: a path that no object of the lake has, such as a second copy.
 pub(super) fn stray(path: &Path) -> Failure {
-    Failure::new("it is the path of no object that the lake knows").column(path.to_string())
+    Failure::new("it is the path of no object that the lake knows").column(path)
 }
 
 /// B2, second half: what was written once is as it was when silver was built.

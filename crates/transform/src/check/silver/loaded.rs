@@ -21,7 +21,7 @@ pub(super) struct Loaded<R> {
 impl<R: Row> Loaded<R> {
     pub(super) async fn read(lake: &Lake, path: Path) -> Result<Self, CheckError> {
         let mut loaded = Self { rows: Vec::new(), schema: Vec::new(), keys: Vec::new(), ranges: Vec::new() };
-        let about = |why: String| Failure::new(why).column(path.to_string());
+        let about = |why: String| Failure::new(why).column(&path);
         let Some(bytes) = lake.get(&path).await? else {
             loaded.schema.push(about("it is not there: transform run builds it".into()));
             return Ok(loaded);

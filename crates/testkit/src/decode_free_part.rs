@@ -2,14 +2,11 @@
 //! answers with its price, write Parquet. For `make bench-transform`, which runs the three side by side.
 //!
 //! Objects are read by the reader that `transform` uses, seals included. One file a CSU, rows in order of day, item and key.
-//!
-//! ```text
-//! decode_free_part LAKE OUT
-//! ```
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use arrow_array::builder::{BooleanBuilder, Date32Builder, Int64Builder, StringBuilder};
 use arrow_array::{ArrayRef, RecordBatch};
+use clap::Args;
 use lake::bronze::{CallRecord, Record, TvlSnapshot};
 use lake::table_file::batch_bytes;
 use rayon::prelude::*;
@@ -18,9 +15,23 @@ use std::sync::Arc;
 
 const PRICE: &str = "oracle.getAssetPrice";
 
-fn main() -> Result<()> {
-    let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
-    let [lake, out] = arguments.as_slice() else { bail!("usage: decode_free_part LAKE OUT") };
+/// Do the part of transform that needs no decoding: answers of bronze/tvl, joined with prices, as Parquet
+#[derive(Debug, Args)]
+pub struct DecodeFreePart {
+    /// Lake
+    #[arg(long)]
+    lake: PathBuf,
+    /// Directory to write into
+    #[arg(long)]
+    out: PathBuf,
+}
+
+/// Does the part and prints how many rows it has.
+///
+/// # Errors
+/// What the file system refuses, and objects that are no snapshots.
+pub fn run(options: &DecodeFreePart) -> Result<()> {
+    let DecodeFreePart { lake, out } = options;
     std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
     let csus = sorted(&lake.join("bronze/tvl"))?;
     let rows: Vec<usize> = csus.par_iter().map(|csu| part(csu, out)).collect::<Result<_>>()?;
