@@ -14,7 +14,8 @@ use super::abi::{self, address_at, uint_at};
 use super::decimal::Decimal;
 use super::expected_families::ExpectedCsu;
 use super::rpc::{Rpc, number, quantity, text};
-use super::{DAYS, DEVNET_A, DEVNET_B, Day, Demo, Played};
+use super::story::{Header, read_headers};
+use super::{DAYS, DEVNET_A, DEVNET_B, Day, Demo, Played, REPEATED_HOUR};
 
 /// The whole of `data/demo/expected.json`. All integers are decimal text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -207,14 +208,6 @@ pub fn read(demo: &mut Demo) -> Result<Expected> {
     Ok(expected)
 }
 
-#[derive(Debug)]
-struct Header {
-    number: u64,
-    timestamp: u64,
-    hash: String,
-    transactions: usize,
-}
-
 impl From<&Header> for ExpectedBlock {
     fn from(header: &Header) -> Self {
         Self {
@@ -229,7 +222,8 @@ fn read_chain(played: &Played) -> Result<ExpectedChain> {
     let mut rpc = played.node.rpc();
     let rpc = &mut rpc;
     let name = played.spec.name;
-    let headers = read_headers(rpc, played).with_context(|| format!("the headers of {name}"))?;
+    let headers =
+        read_headers(rpc, played.spec, played.head).with_context(|| format!("the headers of {name}"))?;
     let provider = played.market.provider;
     let pool = address_of(rpc, provider, "getPool()", played.head)?;
     let oracle = address_of(rpc, provider, "getPriceOracle()", played.head)?;
@@ -267,32 +261,6 @@ fn read_chain(played: &Played) -> Result<ExpectedChain> {
         days,
         liquidations_outside: outside,
     })
-}
-
-fn read_headers(rpc: &mut Rpc, played: &Played) -> Result<Vec<Header>> {
-    let mut headers: Vec<Header> = Vec::new();
-    for n in 0..=played.head {
-        let block = rpc.call("eth_getBlockByNumber", json!([quantity(n), false]))?;
-        ensure!(!block.is_null(), "block {n} is missing");
-        let header = Header {
-            number: number(&block["number"])?,
-            timestamp: number(&block["timestamp"])?,
-            hash: text(&block["hash"])?.to_owned(),
-            transactions: block["transactions"].as_array().context("a block without transactions")?.len(),
-        };
-        ensure!(header.number == n, "block {} was given for {n}", header.number);
-        ensure!(
-            header.timestamp == played.spec.time_of(n),
-            "block {n} has the time {} and not {}: wall-clock time crept in",
-            header.timestamp,
-            played.spec.time_of(n)
-        );
-        if let Some(parent) = headers.last() {
-            ensure!(text(&block["parentHash"])? == parent.hash, "block {n} does not follow its parent");
-        }
-        headers.push(header);
-    }
-    Ok(headers)
 }
 
 fn read_day(
@@ -497,8 +465,7 @@ fn check_story(expected: &Expected) -> Result<()> {
         a.chain
     );
     let repeated: u64 = b.days[1].liquidations[0].timestamp.parse()?;
-    // 06:00 to 07:00 UTC: the second of the two hours that New York's clocks call 01:00
-    ensure!((1_730_613_600..1_730_617_200).contains(&repeated), "{}: not in the repeated hour", b.chain);
+    ensure!(REPEATED_HOUR.contains(&repeated), "{}: not in the repeated hour", b.chain);
     let last = &b.days[3].liquidations;
     ensure!(
         last[0].block == last[2].block

@@ -13,7 +13,7 @@ use super::abi::{self, Value, address_at, uint_at};
 use super::decimal::Decimal;
 use super::families::Families;
 use super::story::{Emitted, Header, Token, Told};
-use super::{DAYS, Day};
+use super::{DAYS, Day, REPEATED_HOUR};
 
 const LIQUIDATE_BORROW: &str = "LiquidateBorrow(address,address,uint256,address,uint256)";
 const ABSORB_DEBT: &str = "AbsorbDebt(address,address,uint256,uint256)";
@@ -542,10 +542,12 @@ fn check_story(csus: &[ExpectedCsu]) -> Result<()> {
         matches!(&last(venus)[..], [one, two] if one.block == two.block),
         "not two of Venus in one block"
     );
-    // 06:00 to 07:00 UTC: the second of the two hours that New York's clocks call 01:00
-    let repeated = 1_730_613_600..1_730_617_200;
     let leg = venus.days[1].legs.first().context("none of Venus on the second day")?;
-    ensure!(repeated.contains(&leg.timestamp.parse::<u64>()?), "{}: not in the repeated hour", venus.csu);
+    ensure!(
+        REPEATED_HOUR.contains(&leg.timestamp.parse::<u64>()?),
+        "{}: not in the repeated hour",
+        venus.csu
+    );
     ensure!(venus.outside.len() == 1, "{}: none in the block after the last day", venus.csu);
     Ok(())
 }

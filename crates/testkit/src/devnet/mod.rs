@@ -86,6 +86,9 @@ pub struct Day {
     pub end: u64,
 }
 
+/// 06:00 to 07:00 UTC on 2024-11-03: the second of the two hours that New York's clocks call 01:00.
+pub(crate) const REPEATED_HOUR: std::ops::Range<u64> = 1_730_613_600..1_730_617_200;
+
 /// The days of the demo, written out rather than computed: a fault in lendlake's zones must not hide here.
 pub const DAYS: [Day; 4] = [
     // 04:00 UTC to 04:00 UTC (summer time)

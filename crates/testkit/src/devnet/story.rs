@@ -103,7 +103,7 @@ pub struct Header {
     pub timestamp: u64,
     /// Its hash.
     pub hash: String,
-    transactions: usize,
+    pub(super) transactions: usize,
 }
 
 /// A log as its receipt has it.
@@ -297,17 +297,7 @@ impl Story {
         let end = spec.first_block_at(self.days.last().context("no days")?.end);
         self.chain.mine_to(end.max(self.chain.next_block()) + BLOCKS_AFTER_THE_END)?;
         let mut rpc = self.node.rpc();
-        let headers = (0..=self.chain.head())
-            .map(|n| {
-                let block = rpc.call("eth_getBlockByNumber", json!([quantity(n), false]))?;
-                let timestamp = number(&block["timestamp"])?;
-                ensure!(timestamp == spec.time_of(n), "block {n} has the time {timestamp}");
-                let transactions =
-                    block["transactions"].as_array().context("a block without transactions")?;
-                let hash = text(&block["hash"])?.to_owned();
-                Ok(Header { number: n, timestamp, hash, transactions: transactions.len() })
-            })
-            .collect::<Result<_>>()?;
+        let headers = read_headers(&mut rpc, spec, self.chain.head())?;
         Ok(Told {
             url: self.node.url(),
             spec,
@@ -319,6 +309,36 @@ impl Story {
             _states: self.states,
         })
     }
+}
+
+/// Every header of a chain up to `head`, each of the time that the calendar says and the child of the one before.
+///
+/// # Errors
+/// When a call fails, or a header is not so.
+pub(super) fn read_headers(rpc: &mut Rpc, spec: &ChainSpec, head: u64) -> Result<Vec<Header>> {
+    let mut headers: Vec<Header> = Vec::new();
+    for n in 0..=head {
+        let block = rpc.call("eth_getBlockByNumber", json!([quantity(n), false]))?;
+        ensure!(!block.is_null(), "block {n} is missing");
+        let header = Header {
+            number: number(&block["number"])?,
+            timestamp: number(&block["timestamp"])?,
+            hash: text(&block["hash"])?.to_owned(),
+            transactions: block["transactions"].as_array().context("a block without transactions")?.len(),
+        };
+        ensure!(header.number == n, "block {} was given for {n}", header.number);
+        ensure!(
+            header.timestamp == spec.time_of(n),
+            "block {n} has the time {} and not {}: wall-clock time crept in",
+            header.timestamp,
+            spec.time_of(n)
+        );
+        if let Some(parent) = headers.last() {
+            ensure!(text(&block["parentHash"])? == parent.hash, "block {n} does not follow its parent");
+        }
+        headers.push(header);
+    }
+    Ok(headers)
 }
 
 impl Told {
