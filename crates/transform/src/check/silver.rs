@@ -19,7 +19,7 @@ use lake::registry::Registry;
 use lake::schema::silver::{Coverage, CsuRow, DayBlock, Liquidation, Price, Reject, ReserveDay, TokenRow};
 use lake::schema::{Row, Table};
 use lake::store::Lake;
-use loaded::Loaded;
+use loaded::{Faults, Loaded};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// The tables without partitions.
@@ -51,6 +51,18 @@ pub(super) struct Silver {
 }
 
 impl Silver {
+    /// What is wrong with each of its files.
+    fn faults(&self) -> [&Faults; 6] {
+        [
+            &self.day_block.faults,
+            &self.reserve_day.faults,
+            &self.liquidation.faults,
+            &self.reject.faults,
+            &self.price.faults,
+            &self.coverage.faults,
+        ]
+    }
+
     pub(super) async fn read(lake: &Lake, month: &str) -> Result<Self, CheckError> {
         let path = |table: &Table| silver_month(table.name, month);
         Ok(Self {
@@ -100,6 +112,12 @@ fn in_order_of_day(rows: &[ReserveDay]) -> Vec<&ReserveDay> {
 /// The tables without partitions, with the first month only: what is wrong with them is told once.
 fn whole<'a>(subject: &Subject<'a>) -> Option<&'a Whole> {
     (!subject.before.silver.any).then_some(subject.whole)
+}
+
+/// What is wrong with the files of this month, and with those without partitions.
+fn all_faults<'a>(subject: &Subject<'a>) -> impl Iterator<Item = &'a Faults> {
+    let of_whole = whole(subject).map(|whole| [&whole.csu.faults, &whole.token.faults]);
+    of_whole.into_iter().flatten().chain(subject.silver.faults())
 }
 
 fn of_reserve(row: &ReserveDay, why: impl Into<String>) -> Failure {

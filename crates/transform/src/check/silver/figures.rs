@@ -112,8 +112,8 @@ pub(in crate::check) fn identity_large(subject: &Subject<'_>) -> Vec<Failure> {
 pub(in crate::check) fn ranges(subject: &Subject<'_>) -> Vec<Failure> {
     let silver = subject.silver;
     let mut failures = Vec::new();
-    for found in [&silver.reserve_day.ranges, &silver.liquidation.ranges, &silver.price.ranges] {
-        failures.extend_from_slice(found);
+    for faults in [&silver.reserve_day.faults, &silver.liquidation.faults, &silver.price.faults] {
+        failures.extend_from_slice(&faults.ranges);
     }
     let is_amount =
         |raw: &Option<String>| raw.as_ref().is_none_or(|raw| U256::from_str_radix(raw, 10).is_ok());

@@ -13,6 +13,12 @@ use object_store::path::Path;
 /// One file of a table.
 pub(super) struct Loaded<R> {
     pub(super) rows: Vec<R>,
+    pub(super) faults: Faults,
+}
+
+/// What is wrong with one file of a table, whatever its rows say.
+#[derive(Default)]
+pub(super) struct Faults {
     pub(super) schema: Vec<Failure>,
     pub(super) keys: Vec<Failure>,
     pub(super) ranges: Vec<Failure>,
@@ -20,26 +26,29 @@ pub(super) struct Loaded<R> {
 
 impl<R: Row> Loaded<R> {
     pub(super) async fn read(lake: &Lake, path: Path) -> Result<Self, CheckError> {
-        let mut loaded = Self { rows: Vec::new(), schema: Vec::new(), keys: Vec::new(), ranges: Vec::new() };
+        let mut loaded = Self { rows: Vec::new(), faults: Faults::default() };
         let about = |why: String| Failure::new(why).column(&path);
         let Some(bytes) = lake.get(&path).await? else {
-            loaded.schema.push(about("it is not there: transform run builds it".into()));
+            loaded.faults.schema.push(about("it is not there: transform run builds it".into()));
             return Ok(loaded);
         };
         let batch = match read_batch(bytes) {
             Ok(batch) => batch,
             Err(error) => {
-                loaded.schema.push(about(format!("it cannot be read: {error}")));
+                loaded.faults.schema.push(about(format!("it cannot be read: {error}")));
                 return Ok(loaded);
             }
         };
-        loaded.schema.extend(schema_of(&R::TABLE, &batch).into_iter().map(|failure| in_file(failure, &path)));
-        loaded.keys.extend(null_keys(&R::TABLE, &batch));
-        loaded.ranges.extend(no_numbers(&R::TABLE, &batch));
+        loaded
+            .faults
+            .schema
+            .extend(schema_of(&R::TABLE, &batch).into_iter().map(|failure| in_file(failure, &path)));
+        loaded.faults.keys.extend(null_keys(&R::TABLE, &batch));
+        loaded.faults.ranges.extend(no_numbers(&R::TABLE, &batch));
         match R::from_batch(&batch) {
             Ok(rows) => loaded.rows = rows,
-            Err(error) if loaded.schema.is_empty() && loaded.keys.is_empty() => {
-                loaded.schema.push(about(error.to_string()));
+            Err(error) if loaded.faults.schema.is_empty() && loaded.faults.keys.is_empty() => {
+                loaded.faults.schema.push(about(error.to_string()));
             }
             Err(_) => {}
         }
@@ -47,7 +56,7 @@ impl<R: Row> Loaded<R> {
         for pair in keys.windows(2).filter(|pair| pair[0] >= pair[1]) {
             let why = if pair[0] == pair[1] { "a key is there twice" } else { "keys are not in order" };
             let key: Vec<String> = pair[1].iter().map(key_text).collect();
-            loaded.keys.push(Failure::new(format!("{}: {why}", R::TABLE.name)).found(key.join(" ")));
+            loaded.faults.keys.push(Failure::new(format!("{}: {why}", R::TABLE.name)).found(key.join(" ")));
         }
         Ok(loaded)
     }

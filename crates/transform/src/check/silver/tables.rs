@@ -1,6 +1,6 @@
 //! The tables as such: keys, schema, nothing lost on the way from bronze, and rows that speak of rows that are there.
 
-use super::{day_blocks, of_log, of_price, of_reserve, whole};
+use super::{all_faults, day_blocks, of_log, of_price, of_reserve};
 use crate::check::Subject;
 use lake::day::Day;
 use lake::failure::Failure;
@@ -11,38 +11,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// S1.
 pub(in crate::check) fn keys(subject: &Subject<'_>) -> Vec<Failure> {
-    let silver = subject.silver;
-    let of_whole = whole(subject).map(|whole| [&whole.csu.keys, &whole.token.keys]);
-    let mut failures: Vec<Failure> = of_whole.into_iter().flatten().flatten().cloned().collect();
-    for found in [
-        &silver.day_block.keys,
-        &silver.reserve_day.keys,
-        &silver.liquidation.keys,
-        &silver.reject.keys,
-        &silver.price.keys,
-        &silver.coverage.keys,
-    ] {
-        failures.extend_from_slice(found);
-    }
-    failures
+    all_faults(subject).flat_map(|faults| &faults.keys).cloned().collect()
 }
 
 /// S2.
 pub(in crate::check) fn schema(subject: &Subject<'_>) -> Vec<Failure> {
-    let silver = subject.silver;
-    let of_whole = whole(subject).map(|whole| [&whole.csu.schema, &whole.token.schema]);
-    let mut failures: Vec<Failure> = of_whole.into_iter().flatten().flatten().cloned().collect();
-    for found in [
-        &silver.day_block.schema,
-        &silver.reserve_day.schema,
-        &silver.liquidation.schema,
-        &silver.reject.schema,
-        &silver.price.schema,
-        &silver.coverage.schema,
-    ] {
-        failures.extend_from_slice(found);
-    }
-    failures
+    all_faults(subject).flat_map(|faults| &faults.schema).cloned().collect()
 }
 
 /// S3. Bronze is decoded again: what its families read of it must lie in silver, all of it and nothing else.
