@@ -6,6 +6,7 @@
 
 use crate::plan::{right, with_separators};
 use crate::rpc::secret::{Scrubber, SecretUrl};
+use crate::rpc::wire;
 use backon::{ExponentialBuilder, Retryable};
 use comfy_table::{Cell, Table, presets};
 use governor::{Quota, RateLimiter};
@@ -83,11 +84,8 @@ pub enum FillError {
         source: BronzeError,
     },
     /// The HTTP client could not be made.
-    #[error("cannot open connections: {why}")]
-    Client {
-        /// The client's words.
-        why: String,
-    },
+    #[error(transparent)]
+    Client(#[from] wire::ClientError),
 }
 
 /// What is needed to fill gaps.
@@ -314,10 +312,8 @@ impl Service {
         if base.is_open_to_others() {
             return Err(FillError::OpenUrl);
         }
-        let client =
-            reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(PATIENCE).build();
         Ok(Self {
-            client: client.map_err(|error| FillError::Client { why: error.without_url().to_string() })?,
+            client: wire::http_client()?,
             base: SecretUrl::new(base.expose().trim_end_matches('/')),
             scrubber: Scrubber::new(base, []),
             // One after the other, without a burst at the beginning.
@@ -353,7 +349,7 @@ impl Service {
             Refused { why: format!("{} {kind}: {why}", defillama::SERVICE), may_pass: true }
         };
         let url = format!("{}{path}", self.base.expose());
-        let mut response = self.client.get(url).send().await.map_err(failed)?;
+        let mut response = self.client.get(url).timeout(PATIENCE).send().await.map_err(failed)?;
         let status = response.status();
         if !status.is_success() {
             let may_pass = status.as_u16() == 429 || status.is_server_error();
