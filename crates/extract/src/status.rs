@@ -146,6 +146,11 @@ impl RunStatus {
         self.rows.iter().all(RowStatus::is_done)
     }
 
+    /// The percentage for people: not rounded up to what is not true.
+    fn percent_shown(&self) -> f64 {
+        if self.is_done() { 100.0 } else { self.percent.min(99.9) }
+    }
+
     /// The status in words: a table of what is not done by CSU, reasons, rate and keys.
     pub fn in_words(&self) -> String {
         let mut text = String::new();
@@ -160,8 +165,7 @@ impl RunStatus {
             self.run,
             self.days.0,
             self.days.1,
-            // Not rounded up to what is not true.
-            if self.is_done() { 100.0 } else { self.percent.min(99.9) },
+            self.percent_shown(),
             counts.join(", ")
         );
         let open: Vec<&RowStatus> = self.rows.iter().filter(|row| !row.is_done()).collect();
@@ -358,7 +362,7 @@ fn rate(processes: &[Progress]) -> Option<f64> {
 
 async fn keys(lake: &Lake, providers: &Providers) -> Result<Vec<KeyStatus>, StoreError> {
     let spent = budget::spent(lake).await?;
-    let month = jiff::Zoned::now().with_time_zone(jiff::tz::TimeZone::UTC).strftime("%Y-%m").to_string();
+    let (month, _) = budget::periods(Timestamp::now());
     let tariffs: BTreeMap<&str, _> =
         providers.purses().into_iter().map(|purse| (purse.name(), purse.tariff())).collect();
     let names: BTreeSet<&str> = spent.keys().map(String::as_str).chain(tariffs.keys().copied()).collect();

@@ -8,7 +8,7 @@ mod book;
 mod tariff;
 
 use crate::rpc::clock::Clock;
-use book::{Account, Book, Shelf, next_day, next_month, periods};
+use book::{Account, Book, Shelf, next_day, next_month};
 use governor::clock::Clock as _;
 use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
+pub(crate) use book::periods;
 pub use book::spent;
 pub use tariff::Tariff;
 

@@ -101,7 +101,6 @@ impl RunStatus {
     /// # Errors
     /// Of the template.
     pub fn as_html(&self) -> Result<String, askama::Error> {
-        let percent = if self.is_done() { 100.0 } else { self.percent.min(99.9) };
         let days_in = |statuses: &[Status]| {
             statuses
                 .iter()
@@ -119,7 +118,7 @@ impl RunStatus {
             lake: self.lake.clone(),
             from: self.days.0.to_string(),
             to: self.days.1.to_string(),
-            percent: format!("{percent:.1}%"),
+            percent: format!("{:.1}%", self.percent_shown()),
             n_days: self.rows.first().map_or(0, |row| row.runs.iter().map(|run| run.days).sum()),
             tiles: self.tiles(),
             states: states.collect(),

@@ -85,17 +85,15 @@ impl Shelf {
         (month, day): (String, String),
     ) -> Result<Books, StoreError> {
         let own_path = self.path(purse);
-        let own_fellows = self.part.as_deref().and_then(|part| Some(part.rsplit_once("-of-")?.1));
-        let own_fellows = own_fellows.map(|of| format!("-of-{of}.json")).filter(|_| self.share < 1.0);
+        // All parts of one division, when each has a share.
+        let fellows = self.part.as_deref().filter(|_| self.share < 1.0).and_then(division_of);
         let mut books =
             Books { own: Account::default(), others: Account { month, day, ..Account::default() } };
         for path in self.lake.list(&lake::path::quota_prefix()).await? {
-            let Some(file) = path.filename() else { continue };
-            let rest = file.strip_prefix(purse);
-            let is_of_a_part = rest.is_some_and(|rest| rest.starts_with('.') && rest.contains("-of-"));
-            let is_fellows = own_fellows.as_ref().is_some_and(|fellows| file.ends_with(fellows.as_str()));
+            let Some((key, part)) = key_and_part(&path) else { continue };
             let is_own = path == own_path;
-            if !is_own && (is_fellows || rest != Some(".json") && !is_of_a_part) {
+            let is_fellows = fellows.is_some() && part.and_then(division_of) == fellows;
+            if !is_own && (is_fellows || key != purse) {
                 continue;
             }
             let Some(bytes) = self.lake.get(&path).await? else { continue };
@@ -109,6 +107,18 @@ impl Shelf {
     }
 }
 
+/// Of which key a book is, and of which part where the key is divided: `KEY.json`, or `KEY.2-of-5.json`.
+fn key_and_part(book: &lake::path::Path) -> Option<(&str, Option<&str>)> {
+    let name = book.filename()?.strip_suffix(".json")?;
+    let of_part = name.rsplit_once('.').filter(|(_, part)| division_of(part).is_some());
+    Some(of_part.map_or((name, None), |(key, part)| (key, Some(part))))
+}
+
+/// The 5 of `2-of-5`.
+fn division_of(part: &str) -> Option<&str> {
+    part.rsplit_once("-of-").map(|(_, of)| of)
+}
+
 /// What each key has spent by month, in all its books: those of shards are added up.
 ///
 /// # Errors
@@ -116,12 +126,10 @@ impl Shelf {
 pub async fn spent(lake: &Lake) -> Result<BTreeMap<String, BTreeMap<String, u64>>, StoreError> {
     let mut spent: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
     for path in lake.list(&lake::path::quota_prefix()).await? {
-        let Some(name) = path.filename().and_then(|name| name.strip_suffix(".json")) else { continue };
+        let Some((key, _)) = key_and_part(&path) else { continue };
         let Some(bytes) = lake.get(&path).await? else { continue };
         // As in `take_up`: an account that cannot be read counts as empty.
         let Ok(account) = serde_json::from_slice::<Account>(&bytes) else { continue };
-        let key =
-            name.rsplit_once('.').filter(|(_, part)| part.contains("-of-")).map_or(name, |(key, _)| key);
         let month = spent.entry(key.to_owned()).or_default().entry(account.month).or_default();
         *month = month.saturating_add(account.spent);
     }
@@ -129,7 +137,7 @@ pub async fn spent(lake: &Lake) -> Result<BTreeMap<String, BTreeMap<String, u64>
 }
 
 /// Month and day of a moment, UTC.
-pub(super) fn periods(now: Timestamp) -> (String, String) {
+pub(crate) fn periods(now: Timestamp) -> (String, String) {
     let date = now.to_zoned(TimeZone::UTC).date();
     (date.strftime("%Y-%m").to_string(), date.to_string())
 }
