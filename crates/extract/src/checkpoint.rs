@@ -68,7 +68,7 @@ impl Checkpoint {
                         Dataset::Liquidations => task.liquidations = true,
                     }
                 }
-                Status::Failed | Status::Partial | Status::ArchiveUnavailable => {
+                status if status.is_tried_and_missing() => {
                     let line = day.message.lines().next().filter(|line| !line.is_empty());
                     let word = day.reason.map_or(day.status.as_str(), |reason| reason.as_str());
                     let error = format!("{}: {}", row.dataset, line.unwrap_or(word));

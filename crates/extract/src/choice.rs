@@ -2,7 +2,6 @@
 
 use lake::day::Day;
 use lake::ledger::LedgerEntry;
-use lake::status::Status;
 use std::collections::BTreeSet;
 
 /// Which of the missing tasks are done.
@@ -34,9 +33,7 @@ impl Choice {
 
     /// Whether a missing task is left out, by what the ledger remembers of it.
     pub fn leaves_out(&self, day: Day, entry: Option<&LedgerEntry>) -> bool {
-        let has_failed = entry.is_some_and(|entry| {
-            matches!(entry.status, Status::Failed | Status::Partial | Status::ArchiveUnavailable)
-        });
+        let has_failed = entry.is_some_and(|entry| entry.status.is_tried_and_missing());
         match self.which {
             _ if self.forces(day) => false,
             Which::All => false,

@@ -3,12 +3,12 @@
 //! Where the registry gives a block of deployment but the lake has no object, the day's blocks object says whether the
 //! deployment was there yet: of the days around the deployment, and of no others.
 
+use crate::ledger;
 use crate::shard::{Never, never};
 use futures::{StreamExt, TryStreamExt, stream};
 use lake::Lake;
 use lake::bronze::{DayBlocks, Record};
 use lake::day::{Day, DayWindow};
-use lake::ledger::LedgerEntry;
 use lake::path::{self, BronzeKey, Path};
 use lake::registry::{Chain, Csu};
 use lake::run::Run;
@@ -66,12 +66,11 @@ async fn listed<K: Send + 'static>(
     let listings = prefixes.map(|(key, prefix)| {
         let listing = tokio::spawn(days_under(lake.clone(), prefix));
         async move {
-            // A task of ours neither panics nor is cancelled.
-            listing.await.map_or_else(|_| Ok(None), |days| days.map(|days| Some((key, days))))
+            let stopped = |error: tokio::task::JoinError| StoreError::Stopped { why: error.to_string() };
+            Ok((key, listing.await.map_err(stopped)??))
         }
     });
-    let found: Vec<Option<_>> = stream::iter(listings).buffered(AT_ONCE).try_collect().await?;
-    Ok(found.into_iter().flatten().collect())
+    stream::iter(listings).buffered(AT_ONCE).try_collect().await
 }
 
 impl Coverage {
@@ -80,7 +79,7 @@ impl Coverage {
     /// # Errors
     /// [`StoreError`].
     pub async fn of(run: &Run, lake: &Lake) -> Result<Self, StoreError> {
-        let windows: Vec<DayWindow> = run.days.days().filter_map(|day| run.zone.window(day).ok()).collect();
+        let windows: Vec<DayWindow> = run.windows().collect();
         let chains: BTreeSet<&str> = run.csus().map(|csu| csu.chain.as_str()).collect();
         let blocks = chains.iter().map(|chain| ((*chain).to_owned(), path::blocks_prefix(chain)));
         let blocks: BTreeMap<String, BTreeSet<Day>> = listed(lake, blocks).await?.into_iter().collect();
@@ -137,18 +136,16 @@ impl Coverage {
         for (index, dates) in known {
             for (nth, day) in self.rows[index].days.iter().enumerate() {
                 if day.status == Status::NotAttempted && dates.contains(&day.date) {
-                    let at = path::ledger_entry(self.rows[index].dataset, &self.rows[index].csu, day.date);
-                    tasks.push((index, nth, at));
+                    let row = &self.rows[index];
+                    tasks.push((index, nth, (row.dataset, row.csu.clone(), day.date)));
                 }
             }
         }
-        let reads = tasks
-            .into_iter()
-            .map(|(row, nth, at)| async move { lake.get(&at).await.map(|bytes| (row, nth, bytes)) });
+        let reads = tasks.into_iter().map(|(row, nth, (dataset, csu, date))| async move {
+            ledger::entry(lake, dataset, &csu, date).await.map(|entry| (row, nth, entry))
+        });
         let entries: Vec<_> = stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
-        for (row, nth, bytes) in entries {
-            // An entry that cannot be read counts as none, as everywhere.
-            let entry = bytes.and_then(|bytes| serde_json::from_slice::<LedgerEntry>(&bytes).ok());
+        for (row, nth, entry) in entries {
             // One that says `collected` has lost its object: it is to be collected again.
             if let Some(entry) = entry.filter(|entry| entry.status != Status::Collected) {
                 let day = &mut self.rows[row].days[nth];

@@ -51,8 +51,7 @@ impl Collector<'_> {
     pub(crate) async fn price_book_warnings(&self, chain: &Chain) -> Vec<String> {
         let feeds: Vec<_> = self.run.registry.feeds(&chain.name).collect();
         let (mut warnings, mut without, mut missing) = (Vec::new(), 0, BTreeSet::new());
-        for day in self.run.days.days().filter(|_| !feeds.is_empty()) {
-            let Ok(window) = self.run.zone.window(day) else { continue };
+        for window in self.run.windows().filter(|_| !feeds.is_empty()) {
             match self.stored_price_book(chain, window).await {
                 Ok(None) => {}
                 Ok(Some(book)) => {

@@ -115,12 +115,10 @@ pub fn costs(run: &Run) -> BTreeMap<(String, Day), u64> {
     let mut costs = BTreeMap::new();
     for (name, csus) in of_chain {
         let Some(chain) = run.registry.chain(name) else { continue };
-        for day in run.days.days() {
-            // The run was loaded with windows for all its days.
-            let Ok(window) = run.zone.window(day) else { continue };
+        for window in run.windows() {
             let is_alive = csus.iter().any(|csu| never(chain, csu, window).is_none());
             let blocks = if is_alive { blocks_of(chain, window) } else { 0 };
-            costs.insert((name.to_owned(), day), blocks);
+            costs.insert((name.to_owned(), window.day), blocks);
         }
     }
     costs

@@ -13,7 +13,7 @@
 //! lake = "../../data"
 //! ```
 
-use crate::day::{Day, DayError, DayRange, Zone};
+use crate::day::{Day, DayError, DayRange, DayWindow, Zone};
 use crate::registry::{Csu, Registry, RegistryError};
 use crate::status::Dataset;
 use crate::store::{Lake, StoreError};
@@ -171,6 +171,11 @@ impl Run {
             registry,
             lake: overrides.lake.clone().unwrap_or_else(|| relative_lake(base, &read.lake)),
         })
+    }
+
+    /// The windows of the run's days, in order. A run is not loaded when one of its days has none.
+    pub fn windows(&self) -> impl Iterator<Item = DayWindow> + '_ {
+        self.days.days().filter_map(|day| self.zone.window(day).ok())
     }
 
     /// Opens the run's lake.

@@ -77,9 +77,14 @@ words! {
 }
 
 impl Status {
+    /// Whether somebody tried, and not all is there.
+    pub const fn is_tried_and_missing(self) -> bool {
+        matches!(self, Self::Partial | Self::ArchiveUnavailable | Self::Failed)
+    }
+
     /// Whether running again could change this status.
     pub const fn is_worth_a_retry(self) -> bool {
-        matches!(self, Self::Partial | Self::ArchiveUnavailable | Self::NotAttempted | Self::Failed)
+        self.is_tried_and_missing() || matches!(self, Self::NotAttempted)
     }
 }
 

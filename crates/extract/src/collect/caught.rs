@@ -1,13 +1,12 @@
 //! What rests on the word of an endpoint that was caught is collected again.
 
 use super::{Collector, OpenChain, Unit};
-use crate::ledger::Outcome;
+use crate::ledger::{self, Outcome};
 use crate::rpc::tally::Purpose;
 use crate::rpc::trust::Distrust;
 use lake::bronze::DayBlocks;
 use lake::day::Day;
-use lake::ledger::LedgerEntry;
-use lake::path::{self, BronzeKey};
+use lake::path::BronzeKey;
 use lake::status::{Dataset, Status};
 use std::collections::BTreeSet;
 
@@ -83,13 +82,12 @@ impl<'a> Collector<'a> {
     /// is kept nowhere, so all are asked for again.
     async fn without_proven_blocks(&self, open: &OpenChain<'_>) -> BTreeSet<Day> {
         let mut unproven = BTreeSet::new();
-        for date in self.run.days.days() {
-            let Ok(window) = self.run.zone.window(date) else { continue };
+        for window in self.run.windows() {
             let Ok(Some(blocks)) = self.stored_blocks(open.chain, window).await else { continue };
             let DayBlocks { before, first, last, after, .. } = blocks;
             for header in [before, first, last, Some(after)].into_iter().flatten() {
                 if open.pool.header(Purpose::Boundary, header.number).await.ok() != Some(header) {
-                    unproven.insert(date);
+                    unproven.insert(window.day);
                     break;
                 }
             }
@@ -108,9 +106,8 @@ impl<'a> Collector<'a> {
             let (rests_on, logs_from) = match &outcome.effort {
                 Some(effort) => (effort.endpoints.clone(), effort.logs_from.clone()),
                 None => {
-                    let path = path::ledger_entry(outcome.dataset, &outcome.csu, outcome.date);
-                    let Ok(Some(bytes)) = self.lake.get(&path).await else { continue };
-                    let Ok(entry) = serde_json::from_slice::<LedgerEntry>(&bytes) else { continue };
+                    let entry = ledger::entry(self.lake, outcome.dataset, &outcome.csu, outcome.date).await;
+                    let Ok(Some(entry)) = entry else { continue };
                     // The ledger does not say who gave the logs and who the reads: it may have been any of them.
                     let all: BTreeSet<String> = entry.endpoints.into_iter().collect();
                     (all.clone(), all)

@@ -28,9 +28,7 @@ impl<'a> Collector<'a> {
         chain: &'a Chain,
         units: &[Unit<'a>],
     ) -> (Vec<DayTasks<'a>>, Vec<Outcome>) {
-        // The run was loaded with windows for all its days.
-        let windows: Vec<DayWindow> =
-            self.run.days.days().filter_map(|day| self.run.zone.window(day).ok()).collect();
+        let windows: Vec<DayWindow> = self.run.windows().collect();
         let looks = windows.into_iter().map(|window| self.open_day(chain, units, window));
         let looked_at: Vec<_> = stream::iter(looks).buffered(LOOKS_AT_ONCE).collect().await;
         let (days, settled): (Vec<_>, Vec<_>) = looked_at.into_iter().unzip();
