@@ -1,10 +1,11 @@
 //! Tables as Parquet bytes that old and new readers agree on.
 //!
-//! zstd, dictionary and plain encodings, data pages of version 1, no statistics that depend on a reader, rows sorted
+//! zstd, dictionary and plain encodings (floats plain), data pages of version 1, no statistics that depend on a reader, rows sorted
 //! by key. The same rows give the same bytes: nothing here asks for the time or the machine.
 
 use crate::schema::{BadCell, KeyPart, Row};
 use arrow_array::RecordBatch;
+use arrow_schema::{DataType, Schema};
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
@@ -13,6 +14,7 @@ use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{WriterProperties, WriterVersion};
+use parquet::schema::types::ColumnPath;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -62,7 +64,7 @@ pub fn parquet_bytes<R: Row>(mut rows: Vec<R>) -> Result<Vec<u8>, TableError> {
 /// [`TableError::Parquet`].
 pub fn batch_bytes(table: &'static str, batch: &RecordBatch) -> Result<Vec<u8>, TableError> {
     let failed = |source| TableError::Parquet { table, source };
-    let properties = properties().map_err(failed)?;
+    let properties = properties(&batch.schema()).map_err(failed)?;
     let mut bytes = Vec::new();
     let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).map_err(failed)?;
     writer.write(batch).map_err(failed)?;
@@ -181,8 +183,8 @@ impl<R: Row> TableWriter<R> {
     /// [`TableError::Parquet`].
     pub fn new() -> Result<Self, TableError> {
         let failed = |source| TableError::Parquet { table: R::TABLE.name, source };
-        let properties = properties().map_err(failed)?;
         let schema = Arc::new(R::TABLE.arrow_schema());
+        let properties = properties(&schema).map_err(failed)?;
         let writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties)).map_err(failed)?;
         Ok(Self { writer, rows: PhantomData })
     }
@@ -205,12 +207,17 @@ impl<R: Row> TableWriter<R> {
     }
 }
 
-fn properties() -> Result<WriterProperties, ParquetError> {
-    Ok(WriterProperties::builder()
+fn properties(schema: &Schema) -> Result<WriterProperties, ParquetError> {
+    let writer = WriterProperties::builder()
         .set_created_by(format!("lendlake {}", env!("CARGO_PKG_VERSION")))
         .set_writer_version(WriterVersion::PARQUET_1_0)
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
-        .build())
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?));
+    // No two amounts are alike: a dictionary of them is the column itself, and an index besides.
+    let floats = schema.fields().iter().filter(|field| *field.data_type() == DataType::Float64);
+    let plain = floats.fold(writer, |writer, field| {
+        writer.set_column_dictionary_enabled(ColumnPath::from(field.name().as_str()), false)
+    });
+    Ok(plain.build())
 }
 
 #[cfg(test)]
