@@ -218,20 +218,20 @@ impl Lake {
     ///
     /// # Errors
     /// [`StoreError::Refused`].
-    pub async fn replace(&self, path: &Path, bytes: impl Into<Bytes>) -> Result<(), StoreError> {
-        let bytes = bytes.into();
-        if self.get(path).await?.as_ref() == Some(&bytes) {
+    pub async fn replace(&self, path: &Path, content: impl Into<PutPayload>) -> Result<(), StoreError> {
+        let content = content.into();
+        if self.get(path).await?.is_some_and(|there| is_same(&there, &content)) {
             return Ok(());
         }
-        self.overwrite(path, bytes).await
+        self.overwrite(path, content).await
     }
 
     /// Writes an object over whatever is there, without looking.
     ///
     /// # Errors
     /// [`StoreError::Refused`].
-    pub async fn overwrite(&self, path: &Path, bytes: impl Into<Bytes>) -> Result<(), StoreError> {
-        let put = self.store.put(path, PutPayload::from_bytes(bytes.into())).await;
+    pub async fn overwrite(&self, path: &Path, content: impl Into<PutPayload>) -> Result<(), StoreError> {
+        let put = self.store.put(path, content.into()).await;
         put.map(drop).map_err(|source| self.refused("write", path, source))
     }
 
@@ -372,6 +372,17 @@ impl Lake {
             source: Box::new(source),
         }
     }
+}
+
+/// Whether an object has this content, which may be in pieces.
+fn is_same(there: &[u8], content: &PutPayload) -> bool {
+    let mut rest = there;
+    let mut begins_with = |piece: &Bytes| {
+        let after = rest.strip_prefix(piece.as_ref());
+        rest = after.unwrap_or_default();
+        after.is_some()
+    };
+    content.iter().all(&mut begins_with) && rest.is_empty()
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub fn assets(
     for of_day in panel {
         for class in &classes {
             let known = frame.known.assets.get(class).and_then(|days| days.get(&(csu_at, of_day.day_num)));
-            let mut row = row(of_day, *class, known);
+            let mut row = row(of_day, *class, known.map(Box::as_ref));
             for column in &never {
                 row.clear(column);
             }

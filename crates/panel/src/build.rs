@@ -3,10 +3,10 @@
 use crate::asset::assets;
 use crate::frame::{Frame, FrameError};
 use crate::ordered::in_order;
-use crate::seal::{SealError, Sealed, Twins, seal};
+use crate::seal::{Content, SealError, Sealed, Twins, seal};
 use crate::silver::{Silver, SilverError};
+use futures::future::try_join_all;
 use lake::day::Day;
-use lake::digest::sha256_hex;
 use lake::manifest::Manifest;
 use lake::path::gold_file;
 use lake::registry::Csu;
@@ -149,12 +149,9 @@ pub async fn build(run: &Run, lake: &Lake, extras: Extras) -> Result<Built, Buil
     let made = Made::of(&frame, extras)?;
 
     // All bytes are made before the first is written.
-    let mut contents = Vec::new();
-    let mut take = |names: [&'static str; 2], (parquet, csv): (Vec<u8>, Vec<u8>)| {
-        let [of_parquet, of_csv] = names;
-        contents.push((of_parquet, parquet));
-        contents.push((of_csv, csv));
-    };
+    let mut contents: Vec<(&'static str, Content)> = Vec::new();
+    let mut take =
+        |names: [&'static str; 2], twins: [Content; 2]| contents.extend(names.into_iter().zip(twins));
     take([PARQUET, CSV], made.panel.finish()?);
     let mut dropped = None;
     if let Some((left_out, collected)) = made.collected {
@@ -164,7 +161,7 @@ pub async fn build(run: &Run, lake: &Lake, extras: Extras) -> Result<Built, Buil
     if let Some(assets) = made.assets {
         take([ASSET_PARQUET, ASSET_CSV], assets.finish()?);
     }
-    let mut files: Vec<File> = contents.iter().map(|(name, bytes)| file(name, bytes)).collect();
+    let mut files: Vec<File> = contents.iter().map(|(name, content)| file(name, content)).collect();
     let manifest = Manifest {
         schema: "gold/1".to_owned(),
         code_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -174,12 +171,14 @@ pub async fn build(run: &Run, lake: &Lake, extras: Extras) -> Result<Built, Buil
         months: Default::default(),
     }
     .to_bytes()?;
+    let manifest = Content::from(manifest);
     files.push(file(MANIFEST, &manifest));
-    contents.push((MANIFEST, manifest));
     let written: BTreeSet<&str> = contents.iter().map(|(name, _)| *name).collect();
-    for (name, bytes) in contents {
-        lake.replace(&gold_file(name), bytes).await?;
-    }
+    let write =
+        async |(name, content): (&str, Content)| lake.replace(&gold_file(name), content.payload).await;
+    try_join_all(contents.into_iter().map(write)).await?;
+    // Last: it stands for files that are there.
+    write((MANIFEST, manifest)).await?;
     let mut removed = Vec::new();
     for name in OPTIONAL.iter().filter(|name| !written.contains(*name)) {
         let path = gold_file(name);
@@ -238,16 +237,16 @@ impl Made {
             missing: Vec::new(),
         };
         let csus: Vec<(u32, &Csu)> = frame.csus().collect();
-        in_order(&csus, |csu| OfCsu::of(frame, *csu, extras), |of_csu| made.add(frame.run, &of_csu?))?;
+        in_order(&csus, |csu| OfCsu::of(frame, *csu, extras), |of_csu| made.add(frame.run, of_csu?))?;
         Ok(made)
     }
 
-    fn add(&mut self, run: &Run, of_csu: &OfCsu) -> Result<(), BuildError> {
-        self.panel.add(&of_csu.panel)?;
-        if let Some((assets, rows)) = self.assets.as_mut().zip(of_csu.assets.as_ref()) {
+    fn add(&mut self, run: &Run, of_csu: OfCsu) -> Result<(), BuildError> {
+        self.panel.add(of_csu.panel)?;
+        if let Some((assets, rows)) = self.assets.as_mut().zip(of_csu.assets) {
             assets.add(rows)?;
         }
-        if let Some(((dropped, collected), rows)) = self.collected.as_mut().zip(of_csu.collected.as_ref()) {
+        if let Some(((dropped, collected), rows)) = self.collected.as_mut().zip(of_csu.collected) {
             dropped.add(&of_csu.rows);
             collected.add(rows)?;
         }
@@ -313,6 +312,7 @@ fn missing_row(row: &PanelDaily) -> MissingRow {
     }
 }
 
-fn file(name: &str, bytes: &[u8]) -> File {
-    File { path: gold_file(name).to_string(), sha256: sha256_hex(bytes), bytes: bytes.len() }
+fn file(name: &str, content: &Content) -> File {
+    let bytes = content.payload.content_length();
+    File { path: gold_file(name).to_string(), sha256: content.sha256.clone(), bytes }
 }

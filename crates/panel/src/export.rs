@@ -94,10 +94,18 @@ pub(crate) fn cell_text(array: &ArrayRef, row: usize) -> Option<String> {
     }
 }
 
-/// Shortest decimal form that reads back as the same float. The point or exponent that it always has keeps readers
-/// that guess types from taking a column of whole numbers for integers.
+/// Shortest decimal form that reads back as the same float; of two such that are as near, the one with the even digit, as
+/// Python's `repr` has it. The point or exponent that it always has keeps readers that guess types from taking a column of
+/// whole numbers for integers.
+pub(crate) fn write_float(value: f64, text: &mut String) {
+    text.push_str(zmij::Buffer::new().format_finite(value));
+}
+
+/// [`write_float`] as a text of its own.
 pub(crate) fn float_text(value: f64) -> String {
-    format!("{value:?}")
+    let mut text = String::new();
+    write_float(value, &mut text);
+    text
 }
 
 /// Unix seconds as RFC 3339 in UTC.
@@ -122,7 +130,9 @@ mod tests {
 
     #[test]
     fn whole_floats_keep_their_point() {
-        assert_eq!([0.0, 1e22, 1e-7, 0.1].map(float_text), ["0.0", "1e22", "1e-7", "0.1"]);
+        let floats = [0.0, 0.1, 1e15, 1e22, 1e-5, 1e-7, 5_124_013_263_665_706.0 / 8.0];
+        let texts = ["0.0", "0.1", "1000000000000000.0", "1e+22", "0.00001", "1e-7", "640501657958213.2"];
+        assert_eq!(floats.map(float_text), texts);
     }
 
     proptest! {

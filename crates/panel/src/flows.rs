@@ -51,7 +51,7 @@ const LEG_ORDER: [&str; 6] = ["csu_at", "date", "chain_id", "block_number", "log
 pub(crate) const LEG_KEY: [&str; 4] = ["chain_id", "block_number", "log_index", "leg"];
 
 /// Adds up a frame of [`legs`] by CSU and day.
-pub(crate) fn flows(legs: &DataFrame) -> PolarsResult<BTreeMap<CsuDay, Flows>> {
+pub(crate) fn flows(legs: &DataFrame) -> PolarsResult<BTreeMap<CsuDay, Box<Flows>>> {
     let days = Runs::of(legs, &CSU_DAY)?;
     let events = days.counts_of(&Runs::of(legs, &LEG_ORDER[..5])?, |_| true);
     let is_liquidation = flags(legs, "is_liquidation")?;
@@ -100,7 +100,7 @@ pub(crate) fn flows(legs: &DataFrame) -> PolarsResult<BTreeMap<CsuDay, Flows>> {
             has_fills: filled[at] > 0,
             remarks: words(remarks.get(run).unwrap_or_default()),
         };
-        flows.insert(*csu_day, of);
+        flows.insert(*csu_day, Box::new(of));
     }
     Ok(flows)
 }

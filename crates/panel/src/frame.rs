@@ -152,9 +152,10 @@ impl Known {
         let (snap_status, liq_status) = (status_of(Dataset::Tvl), status_of(Dataset::Liquidations));
 
         let (no_stocks, no_flows) = (Stocks::none(), Flows::default());
-        let stocks = (snap_status == Status::Collected).then(|| self.stocks.get(&key).unwrap_or(&no_stocks));
+        let stocks =
+            (snap_status == Status::Collected).then(|| self.stocks.get(&key).map_or(&no_stocks, Box::as_ref));
         let flows = matches!(liq_status, Status::Collected | Status::NoBlock)
-            .then(|| self.flows.get(&key).unwrap_or(&no_flows));
+            .then(|| self.flows.get(&key).map_or(&no_flows, Box::as_ref));
         let abilities = self.abilities.get(csu_at as usize).and_then(Option::as_ref);
         if flows.is_some() && abilities.is_none() {
             let why = format!("coverage has {} of {date}, the csu table does not have it", csu.id);

@@ -19,20 +19,21 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// Months that are read and added up at one time. Each holds its tables in memory.
-const MONTHS_IN_FLIGHT: usize = 2;
+/// Months under way at one time, those that wait for a thread of polars' pool among them. On two cores one is read from the store
+/// while two are added up.
+const MONTHS_IN_FLIGHT: usize = 3;
 
 /// Rows of `reserve_day` that are added up at one time, about: what is computed of them stays in the processor's caches, and
 /// memory is used again rather than asked for.
 const PIECE: usize = 16_384;
 
-/// What silver says, by CSU (its place among the run's CSUs) or chain, and day.
+/// What silver says, by CSU (its place among the run's CSUs) or chain, and day. Boxed is what is too large to be moved about in a map.
 #[derive(Default)]
 pub(crate) struct Known {
-    pub(crate) stocks: BTreeMap<CsuDay, Stocks>,
+    pub(crate) stocks: BTreeMap<CsuDay, Box<Stocks>>,
     /// Empty unless it was asked for.
-    pub(crate) assets: BTreeMap<AssetClass, BTreeMap<CsuDay, Stocks>>,
-    pub(crate) flows: BTreeMap<CsuDay, Flows>,
+    pub(crate) assets: BTreeMap<AssetClass, BTreeMap<CsuDay, Box<Stocks>>>,
+    pub(crate) flows: BTreeMap<CsuDay, Box<Flows>>,
     pub(crate) rejects: BTreeMap<CsuDay, i64>,
     pub(crate) coverage: BTreeMap<(CsuDay, Dataset), Covered>,
     pub(crate) days: BTreeMap<(String, i32), ChainDay>,
@@ -109,38 +110,28 @@ impl Known {
                 let setting = Arc::clone(&setting);
                 async move {
                     let files = silver.month(month).await?;
-                    let (sender, made) = oneshot::channel();
-                    rayon::spawn(move || {
-                        let read = || setting.month(&files.decode()?);
-                        // Nobody listens any more after another month's error.
-                        drop(sender.send(catch_unwind(AssertUnwindSafe(read))));
-                    });
-                    match made.await {
-                        Ok(Ok(month)) => month,
-                        Ok(Err(panic)) => resume_unwind(panic),
-                        Err(stopped) => Err(FrameError::Thread(stopped.to_string())),
-                    }
+                    on_a_thread(move || setting.month(&files.decode()?)).await
                 }
             })
             .buffered(MONTHS_IN_FLIGHT);
+        let prices = silver.prices();
+        let prices = on_a_thread(move || Ok(prices.read()?));
         let mut known = Self { abilities, inputs: silver.inputs.clone(), ..Self::default() };
-        known.note_prices(silver);
         while let Some(month) = months.try_next().await? {
             known.add(month);
         }
+        known.note_prices(prices.await?);
         Ok(known)
     }
 
-    /// The bronze objects with prices that several CSUs share. Silver's tables do not name them by row, its manifest does.
-    fn note_prices(&mut self, silver: &Silver) {
-        for (path, sha256) in &silver.bronze {
-            let object = || (path.clone(), sha256.clone());
-            match BronzeKey::parse(&object_store::path::Path::from(path.as_str())) {
-                Some(BronzeKey::Prices { chain, date }) => {
-                    self.books.insert((chain, date.days_since_epoch()), object());
+    fn note_prices(&mut self, prices: Vec<(BronzeKey, String, String)>) {
+        for (key, path, sha256) in prices {
+            match key {
+                BronzeKey::Prices { chain, date } => {
+                    self.books.insert((chain, date.days_since_epoch()), (path, sha256));
                 }
-                Some(BronzeKey::Fill { date, .. }) => {
-                    self.fills.entry(date.days_since_epoch()).or_default().push(object());
+                BronzeKey::Fill { date, .. } => {
+                    self.fills.entry(date.days_since_epoch()).or_default().push((path, sha256));
                 }
                 _ => {}
             }
@@ -158,6 +149,24 @@ impl Known {
         self.coverage.extend(month.coverage);
         self.days.extend(month.days);
         self.inputs.extend(month.inputs);
+    }
+}
+
+/// What `work` makes on a thread of polars' pool. It is begun at once, awaited or not.
+///
+/// Every step of polars is done on that pool: from another thread each would be handed over and waited for.
+fn on_a_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, FrameError> + Send + 'static,
+) -> impl Future<Output = Result<T, FrameError>> {
+    let (sender, made) = oneshot::channel();
+    // Nobody listens any more after another's error.
+    polars_core::runtime::RAYON.spawn(move || drop(sender.send(catch_unwind(AssertUnwindSafe(work)))));
+    async {
+        match made.await {
+            Ok(Ok(made)) => made,
+            Ok(Err(panic)) => resume_unwind(panic),
+            Err(stopped) => Err(FrameError::Thread(stopped.to_string())),
+        }
     }
 }
 

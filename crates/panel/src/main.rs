@@ -21,6 +21,10 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// A year is millions of small pieces, made on one thread and let go of on another. How it is set: `.cargo/config.toml`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const AFTER: &str = "\
 Exit codes:
   0  every row of the frame is done (collected, not_deployed, retired, no_block or unsupported) in

@@ -10,8 +10,6 @@ const WAITING: usize = 2;
 /// Does `work` on every item, on the threads of rayon's pool, and hands the results to `take` in order of the items. After an
 /// error nothing more is begun. Not to be called on a thread of that pool.
 ///
-/// Months of silver are added up on the same threads: a thread keeps the memory that it let go of, and uses it again.
-///
 /// # Errors
 /// The first error of `take`.
 pub(crate) fn in_order<T: Sync, R: Send, E>(

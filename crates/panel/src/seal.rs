@@ -7,14 +7,16 @@
 //! The digest, in the column `row_hash`, is SHA-256 over the row's other columns in order of the table: a line
 //! `name=value` for each, or `name` alone for a null, each ended by a line feed.
 
+use crate::export::{instant_text, write_float};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
+use bytes::Bytes;
 use lake::day::Day;
-use lake::digest::sha256_hex;
+use lake::digest::{Sha256Stream, sha256_hex};
 use lake::schema::{Kind, Row, Table};
 use lake::table_file::{TableError, TableWriter};
-use std::fmt::Write as _;
+use object_store::PutPayload;
 use std::sync::Arc;
 
 /// Name of the column that holds the digest. It is the last of a table that has one.
@@ -81,26 +83,27 @@ fn write_rows(
     mut csv: Option<&mut csv::Writer<Vec<u8>>>,
 ) -> Result<Vec<String>, SealError> {
     let mut cells = Vec::with_capacity(table.columns.len());
-    for column in table.columns {
+    for column in table.columns.iter().filter(|column| column.name != ROW_HASH) {
         let wrong = SealError::Column { table: table.name, column: column.name };
         let array = batch.column_by_name(column.name).and_then(|array| Cells::of(array, column.kind));
-        cells.push((column.name, array.ok_or(wrong)?));
+        cells.push((format!("{}=", column.name), array.ok_or(wrong)?));
     }
     let mut digests = Vec::with_capacity(batch.num_rows());
-    let (mut cell, mut listing) = (String::new(), String::new());
+    let mut listing = String::new();
     for row in 0..batch.num_rows() {
         listing.clear();
-        for (name, cells) in cells.iter().filter(|(name, _)| *name != ROW_HASH) {
-            cell.clear();
+        for (name, cells) in &cells {
             listing.push_str(name);
-            if cells.write(row, &mut cell) {
-                listing.push('=');
-                listing.push_str(&cell);
+            let begin = listing.len();
+            let is_null = !cells.write(row, &mut listing);
+            if let Some(csv) = csv.as_deref_mut() {
+                csv.write_field(listing.get(begin..).unwrap_or_default())?;
+            }
+            if is_null {
+                // Of `name=` remains `name`.
+                listing.pop();
             }
             listing.push('\n');
-            if let Some(csv) = csv.as_deref_mut() {
-                csv.write_field(&cell)?;
-            }
         }
         let digest = sha256_hex(listing.as_bytes());
         if let Some(csv) = csv.as_deref_mut() {
@@ -115,8 +118,26 @@ fn write_rows(
 /// A table of gold being written: the Parquet file and its CSV twin.
 pub struct Twins<R> {
     parquet: TableWriter<R>,
-    csv: Vec<u8>,
+    /// In pieces, as they came: a year is a hundred megabytes, which nobody needs in one place.
+    csv: Vec<Bytes>,
     rows: usize,
+}
+
+/// What will be a file: its content and the digest of it.
+pub struct Content {
+    /// The bytes.
+    pub payload: PutPayload,
+    /// SHA-256 of all of them, in hex.
+    pub sha256: String,
+}
+
+impl<P: Into<PutPayload>> From<P> for Content {
+    fn from(payload: P) -> Self {
+        let payload = payload.into();
+        let mut digest = Sha256Stream::default();
+        payload.iter().for_each(|piece| digest.add(piece));
+        Self { payload, sha256: digest.hex() }
+    }
 }
 
 impl<R: Row> Twins<R> {
@@ -128,17 +149,17 @@ impl<R: Row> Twins<R> {
         let mut header = csv_writer(Vec::new());
         header.write_record(R::TABLE.columns.iter().map(|column| column.name))?;
         let csv = header.into_inner().map_err(|error| csv::Error::from(error.into_error()))?;
-        Ok(Self { parquet: TableWriter::new()?, csv, rows: 0 })
+        Ok(Self { parquet: TableWriter::new()?, csv: vec![csv.into()], rows: 0 })
     }
 
     /// Adds rows; they must come in order of key.
     ///
     /// # Errors
     /// [`SealError`].
-    pub fn add(&mut self, rows: &Sealed) -> Result<(), SealError> {
+    pub fn add(&mut self, rows: Sealed) -> Result<(), SealError> {
         self.rows += rows.batch.num_rows();
         self.parquet.write(&rows.batch)?;
-        self.csv.extend_from_slice(&rows.csv);
+        self.csv.push(rows.csv.into());
         Ok(())
     }
 
@@ -147,12 +168,20 @@ impl<R: Row> Twins<R> {
         self.rows
     }
 
-    /// The bytes of the Parquet file and of the CSV.
+    /// The Parquet file and the CSV, each made on a thread of its own.
     ///
     /// # Errors
     /// [`SealError`].
-    pub fn finish(self) -> Result<(Vec<u8>, Vec<u8>), SealError> {
-        Ok((self.parquet.finish()?, self.csv))
+    pub fn finish(self) -> Result<[Content; 2], SealError>
+    where
+        R: Send,
+    {
+        let Self { parquet, csv, .. } = self;
+        let (parquet, csv) = rayon::join(
+            || Ok::<_, SealError>(Content::from(parquet.finish()?)),
+            || Content::from(csv.into_iter().collect::<PutPayload>()),
+        );
+        Ok([parquet?, csv])
     }
 }
 
@@ -186,32 +215,27 @@ impl<'a> Cells<'a> {
 
     /// Writes a cell at the end of `text`; `false` and nothing written for a null.
     fn write(&self, row: usize, text: &mut String) -> bool {
-        let is_null = match self {
-            Self::Text(array) => array.is_null(row),
-            Self::Int32(array) => array.is_null(row),
-            Self::Int64(array) => array.is_null(row),
-            Self::Float64(array) => array.is_null(row),
-            Self::Date(array) => array.is_null(row),
-            Self::Timestamp(array) => array.is_null(row),
-            Self::Boolean(array) => array.is_null(row),
-        };
-        if is_null {
-            return false;
-        }
-        // Writing to a String does not fail.
         let written = match self {
-            Self::Text(array) => text.write_str(array.value(row)),
-            Self::Int32(array) => write!(text, "{}", array.value(row)),
-            Self::Int64(array) => write!(text, "{}", array.value(row)),
-            Self::Float64(array) => write!(text, "{:?}", array.value(row)),
-            Self::Date(array) => write!(text, "{}", Day::from_days_since_epoch(array.value(row))),
-            Self::Timestamp(array) => {
-                text.write_str(&crate::export::instant_text(array.value(row).div_euclid(1_000_000)))
+            Self::Text(array) => array.is_valid(row).then(|| text.push_str(array.value(row))),
+            Self::Int32(array) => array.is_valid(row).then(|| write_whole(array.value(row), text)),
+            Self::Int64(array) => array.is_valid(row).then(|| write_whole(array.value(row), text)),
+            Self::Float64(array) => array.is_valid(row).then(|| write_float(array.value(row), text)),
+            Self::Date(array) => array
+                .is_valid(row)
+                .then(|| text.push_str(&Day::from_days_since_epoch(array.value(row)).to_string())),
+            Self::Timestamp(array) => array
+                .is_valid(row)
+                .then(|| text.push_str(&instant_text(array.value(row).div_euclid(1_000_000)))),
+            Self::Boolean(array) => {
+                array.is_valid(row).then(|| text.push_str(if array.value(row) { "true" } else { "false" }))
             }
-            Self::Boolean(array) => write!(text, "{}", array.value(row)),
         };
-        written.is_ok()
+        written.is_some()
     }
+}
+
+fn write_whole(value: impl itoa::Integer, text: &mut String) {
+    text.push_str(itoa::Buffer::new().format(value));
 }
 
 #[cfg(test)]
@@ -225,14 +249,17 @@ mod tests {
         let mut rows = crate::frame::tests::rows();
         let mut twins = Twins::<PanelDaily>::new().unwrap();
         for piece in rows.chunks(2) {
-            twins.add(&seal(piece).unwrap()).unwrap();
+            twins.add(seal(piece).unwrap()).unwrap();
         }
         for row in &mut rows {
             row.row_hash = row_hash(row).unwrap();
         }
         assert_eq!(twins.rows(), rows.len());
-        let (parquet, csv) = twins.finish().unwrap();
-        assert_eq!(String::from_utf8(csv).unwrap(), String::from_utf8(csv_bytes(&rows).unwrap()).unwrap());
+        let [parquet, csv] = twins.finish().unwrap().map(|content| Bytes::from(content.payload));
+        assert_eq!(
+            String::from_utf8(csv.into()).unwrap(),
+            String::from_utf8(csv_bytes(&rows).unwrap()).unwrap()
+        );
         assert!(parquet.starts_with(b"PAR1"));
     }
 }

@@ -7,8 +7,7 @@
 use bytes::Bytes;
 use lake::day::Day;
 use lake::digest::sha256_hex;
-use lake::manifest::Manifest;
-use lake::path::{silver_manifest, silver_month, silver_whole};
+use lake::path::{BronzeKey, silver_manifest, silver_month, silver_whole};
 use lake::run::Run;
 use lake::schema::silver::{Coverage, CsuRow, DayBlock, Liquidation, Reject, ReserveDay, TokenRow};
 use lake::schema::{Kind, Row, Table};
@@ -16,11 +15,14 @@ use lake::store::{Lake, StoreError};
 use lake::table_file::schema_version;
 use object_store::path::Path;
 use polars::prelude::*;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
 use std::panic::AssertUnwindSafe;
-use std::sync::Once;
+use std::sync::{Arc, Once};
 
 /// Name and version of the layer that this program reads, as in its manifest.
 const LAYER: &str = "silver/1";
@@ -100,8 +102,8 @@ pub struct Silver {
     pub token: DataFrame,
     /// Path and sha256 of the tables above.
     pub inputs: BTreeMap<String, String>,
-    /// Path and sha256 of every bronze object that silver was made from, as its manifest lists them.
-    pub bronze: BTreeMap<String, String>,
+    /// Path and sha256 of every bronze object that silver was made from, as its manifest has them.
+    bronze: Arc<RawValue>,
     /// Months of the run that silver has.
     pub months: Vec<String>,
     /// Months of the run that silver does not have.
@@ -256,10 +258,15 @@ impl Silver {
             csu,
             token,
             inputs,
-            bronze: manifest.inputs,
+            bronze: manifest.inputs.into(),
             months: present,
             months_without: without,
         })
+    }
+
+    /// The bronze objects with prices that silver was made from.
+    pub fn prices(&self) -> Prices {
+        Prices { bronze: Arc::clone(&self.bronze), location: self.lake.location().to_owned() }
     }
 
     /// The files of one of [`Silver::months`].
@@ -279,6 +286,30 @@ impl Silver {
             }
         }
         Ok(MonthFiles { location, listed: self.listed.clone(), files })
+    }
+}
+
+/// The bronze objects with prices, still among all others that silver was made from. CSUs share them: silver's tables do not
+/// name them by row, its manifest does.
+pub struct Prices {
+    bronze: Arc<RawValue>,
+    location: String,
+}
+
+impl Prices {
+    /// Their keys, paths and sha256.
+    ///
+    /// # Errors
+    /// [`SilverError::Damaged`]: the manifest's list is none.
+    pub fn read(&self) -> Result<Vec<(BronzeKey, String, String)>, SilverError> {
+        let inputs: BTreeMap<Text, Text> = serde_json::from_str(self.bronze.get())
+            .map_err(|error| damaged_manifest(&self.location, &error))?;
+        let is_price = |key: &BronzeKey| matches!(key, BronzeKey::Prices { .. } | BronzeKey::Fill { .. });
+        let prices = inputs.iter().filter_map(|(path, sha256)| {
+            let key = BronzeKey::parse(&path.0).filter(is_price)?;
+            Some((key, path.0.to_string(), sha256.0.to_string()))
+        });
+        Ok(prices.collect())
     }
 }
 
@@ -313,21 +344,37 @@ impl MonthFiles {
     }
 }
 
+/// What is needed of silver's manifest. Its inputs are an entry for each object of bronze: they are kept as text, so that
+/// months can be read meanwhile.
+#[derive(Deserialize)]
+struct Manifest {
+    schema: String,
+    registry_sha256: String,
+    inputs: Box<RawValue>,
+    outputs: BTreeMap<String, String>,
+}
+
+/// A text that is not copied out of its JSON where it stands there as it is.
+#[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
 /// Silver's manifest, if there is one.
 async fn manifest(lake: &Lake) -> Result<Option<Manifest>, SilverError> {
     let path = silver_manifest();
     let Some(bytes) = lake.get(&path).await? else { return Ok(None) };
-    let location = || lake.location().to_owned();
-    let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|error| SilverError::Damaged {
-        path: path.to_string(),
-        location: location(),
-        why: error.to_string(),
-    })?;
+    let manifest: Manifest =
+        serde_json::from_slice(&bytes).map_err(|error| damaged_manifest(lake.location(), &error))?;
     if manifest.schema != LAYER {
         let why = format!("it is of `{}`, this program reads `{LAYER}`", manifest.schema);
-        return Err(SilverError::OtherSchema { path: path.to_string(), location: location(), why });
+        let location = lake.location().to_owned();
+        return Err(SilverError::OtherSchema { path: path.to_string(), location, why });
     }
     Ok(Some(manifest))
+}
+
+fn damaged_manifest(location: &str, error: &serde_json::Error) -> SilverError {
+    let (path, location) = (silver_manifest().to_string(), location.to_owned());
+    SilverError::Damaged { path, location, why: error.to_string() }
 }
 
 /// Months as people write them: `2024-10`, or `2015-01 to 2024-10` for those that follow each other.

@@ -84,7 +84,7 @@ impl Stocks {
 pub(crate) const RESERVE_KEY: [&str; 5] = ["csu_at", "date", "market_id", "token", "role"];
 
 /// Adds up a frame of [`reserves`] by CSU and day.
-pub(crate) fn stocks(rows: &DataFrame) -> PolarsResult<BTreeMap<CsuDay, Stocks>> {
+pub(crate) fn stocks(rows: &DataFrame) -> PolarsResult<BTreeMap<CsuDay, Box<Stocks>>> {
     let days = Runs::of(rows, &CSU_DAY)?;
     let markets = Runs::of(rows, &RESERVE_KEY[..3])?;
     // A token that plays two roles in a market is one reserve.
@@ -174,7 +174,7 @@ pub(crate) fn stocks(rows: &DataFrame) -> PolarsResult<BTreeMap<CsuDay, Stocks>>
             has_fills: filled[at] > 0,
             remarks: words(remarks.get(run).unwrap_or_default()),
         };
-        stocks.insert(*csu_day, of);
+        stocks.insert(*csu_day, Box::new(of));
     }
     Ok(stocks)
 }

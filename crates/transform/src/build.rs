@@ -311,7 +311,7 @@ impl Build<'_> {
             let objects = read::digests(self.lake, listed, false, &self.pool).await?;
             if notes.tokens_hold(&stale::of_objects(&self.run, pairs(&objects))) {
                 let is_data = |bad: &BadObject| {
-                    let key = BronzeKey::parse(&Path::from(bad.path.as_str()));
+                    let key = BronzeKey::parse(&bad.path);
                     !matches!(key, Some(BronzeKey::Audit { .. } | BronzeKey::Fill { .. }))
                 };
                 self.summary.bad_objects.extend(notes.bad_objects.into_iter().filter(is_data));

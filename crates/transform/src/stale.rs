@@ -16,7 +16,6 @@ use lake::path::{BronzeKey, silver_month_notes};
 use lake::run::Run;
 use lake::schema::silver;
 use lake::store::{Lake, StoreError};
-use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -99,7 +98,7 @@ impl Notes {
 pub fn of_objects<'a>(run: &Run, objects: impl Iterator<Item = (&'a str, &'a str)>) -> Mark {
     let (mut data, mut audits, mut fills) = (Vec::new(), Vec::new(), Vec::new());
     for (path, sha256) in objects {
-        match BronzeKey::parse(&Path::from(path)) {
+        match BronzeKey::parse(path) {
             Some(BronzeKey::Audit { .. }) => audits.push((path, sha256)),
             Some(BronzeKey::Fill { .. }) => fills.push((path, sha256)),
             _ => data.push((path, sha256)),
@@ -205,7 +204,7 @@ pub struct Files {
 
 /// How many objects are new, changed and gone, and the first of them.
 fn bronze_changes(month: &str, before: &Manifest, objects: &BTreeMap<String, String>) -> String {
-    let is_data = |path: &str| match BronzeKey::parse(&Path::from(path)) {
+    let is_data = |path: &str| match BronzeKey::parse(path) {
         Some(BronzeKey::Audit { .. } | BronzeKey::Fill { .. }) | None => false,
         Some(key) => key.date().month() == month,
     };

@@ -130,7 +130,7 @@ pub(crate) fn pairs(objects: &BTreeMap<String, String>) -> impl Iterator<Item = 
 pub(crate) fn bad_objects(month: &Month) -> Vec<BadObject> {
     let bad = |(path, (_, flaw)): (&str, (&str, Option<&Flaw>))| {
         let flaw = flaw.filter(|flaw| flaw.is_own())?;
-        let why = match BronzeKey::parse(&Path::from(path)) {
+        let why = match BronzeKey::parse(path) {
             // Nobody need fear for the day's data.
             Some(BronzeKey::Audit { .. }) => format!("{flaw}; its day stands, without audit_level"),
             Some(BronzeKey::Prices { .. } | BronzeKey::Fill { .. }) => {

@@ -18,7 +18,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 /// Changed with the generator, so that an older lake is made anew.
-const EDITION: &str = "made up, first edition";
+const EDITION: &str = "made up, second edition";
 const CHAINS: usize = 13;
 const BLOCKS: i64 = 7_200;
 

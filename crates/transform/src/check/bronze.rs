@@ -87,8 +87,7 @@ impl Before {
 
 /// The inputs of a manifest that are of a month.
 pub(super) fn inputs_of(manifest: &Manifest, month: &str) -> BTreeMap<String, String> {
-    let is_of =
-        |path: &str| BronzeKey::parse(&Path::from(path)).is_some_and(|key| key.date().month() == month);
+    let is_of = |path: &str| BronzeKey::parse(path).is_some_and(|key| key.date().month() == month);
     let inputs = manifest.inputs.iter().filter(|(path, _)| is_of(path));
     inputs.map(|(path, sha256)| (path.clone(), sha256.clone())).collect()
 }
@@ -242,7 +241,7 @@ pub(super) fn once(subject: &Subject<'_>) -> Vec<Failure> {
     let there: BTreeMap<&str, &Seen> =
         subject.bronze.objects.iter().map(|seen| (seen.path.as_str(), seen)).collect();
     let failure = |(path, sha256): (&String, &String)| {
-        let key = BronzeKey::parse(&Path::from(path.as_str()))?;
+        let key = BronzeKey::parse(path)?;
         if matches!(key, BronzeKey::Audit { .. } | BronzeKey::Fill { .. }) {
             return None;
         }
