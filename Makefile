@@ -4,11 +4,13 @@ RUN    ?= pipelines/runs/demo.toml
 LAKE   ?=
 BENCH  ?=
 CARGO  ?= cargo
+# PROFILE=release for more than a look: it builds once for a quarter of an hour, then decodes and adds up some ten times as fast.
+PROFILE ?= dev
 
 lake_flag := $(if $(LAKE),--lake '$(LAKE)')
 # The programs are called as they were built: `cargo run --package` would resolve features for one package alone and
 # build half the tree again.
-programs = $(or $(CARGO_TARGET_DIR),target)/debug
+programs = $(or $(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 stage = "$(programs)/$(1)"
 
 .DEFAULT_GOAL := help
@@ -21,7 +23,7 @@ help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-17s %s\n", $$1, $$2}'
 
 build: ## the three programs
-	$(CARGO) build --package extract --package transform --package panel
+	$(CARGO) build --profile $(PROFILE) --package extract --package transform --package panel
 
 demo: build ## four days of three small chains, offline, from recording to panel
 	$(call stage,extract) run --run pipelines/runs/demo.toml $(lake_flag)
@@ -151,13 +153,13 @@ bench-panel: $(call python,bench) ## 224 CSUs x 366 days: panel build against Du
 	$(CARGO) bench --package panel --bench panel -- --python "$(abspath $(call python,bench))" $(BENCH)
 
 # BENCH='--csus 8 --days 31' for a quick look; PROFILE=dev spares the release build, and measures nothing of worth.
-PROFILE ?= release
+bench-transform: PROFILE = release
 bench-transform: ## silver of a synthetic lake of 224 CSUs x 366 days, beside DuckDB and Polars on its decode-free part
 	$(CARGO) build --profile $(PROFILE) --package transform --package testkit
 	test -x target/venv/bin/python || python3 -m venv target/venv
 	target/venv/bin/pip --quiet install duckdb polars
 	target/venv/bin/python crates/transform/benches/beside.py --scratch target/bench-transform \
-	  --programs '$(or $(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))' $(BENCH)
+	  --programs '$(programs)' $(BENCH)
 
 check-deps: ## who may lean on whom
 	.ci/check-deps

@@ -171,6 +171,8 @@ pub async fn build(run: &Run, lake: &Lake, extras: Extras) -> Result<Built, Buil
         months: Default::default(),
     }
     .to_bytes()?;
+    // Millions of small pieces, which are let go of while files are written.
+    rayon::spawn(move || drop(frame.known));
     let manifest = Content::from(manifest);
     files.push(file(MANIFEST, &manifest));
     let written: BTreeSet<&str> = contents.iter().map(|(name, _)| *name).collect();
