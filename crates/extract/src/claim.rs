@@ -12,9 +12,9 @@ use lake::path;
 use lake::store::{Put, StoreError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::convert::Infallible;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// Age at which a claim counts as abandoned, unless the command line says otherwise.
 pub const ABANDONED_AFTER: Duration = Duration::from_secs(180);
@@ -162,17 +162,34 @@ impl Claims {
         Ok(())
     }
 
-    /// Renews the claim until it is dropped. A renewal that fails is made up by the next.
-    pub async fn renew(&self, lake: &Lake, chain: &str, day: Day) -> Infallible {
+    /// Does the work on a day, and renews its claim meanwhile. A renewal that fails is made up by the next. One that is under way
+    /// when the work ends is waited for: it goes on by itself, and would bring back a claim that was ended.
+    pub async fn renewed_during<T>(
+        &self,
+        lake: &Lake,
+        chain: &str,
+        day: Day,
+        work: impl Future<Output = T>,
+    ) -> T {
         let at = path::claim(chain, day);
-        let mut renewals = 0;
-        loop {
-            renewals += 1;
-            tokio::time::sleep(self.abandoned_after / RENEWALS).await;
-            if let Err(error) = lake.overwrite(&at, encode(&self.claim(renewals, None))).await {
-                tracing::debug!("{error}");
+        let (working, mut is_over) = oneshot::channel::<()>();
+        let work = async {
+            let done = work.await;
+            drop(working);
+            done
+        };
+        let renewing = async {
+            for renewals in 1.. {
+                tokio::select! {
+                    _ = &mut is_over => return,
+                    () = tokio::time::sleep(self.abandoned_after / RENEWALS) => {}
+                }
+                if let Err(error) = lake.overwrite(&at, encode(&self.claim(renewals, None))).await {
+                    tracing::debug!("{error}");
+                }
             }
-        }
+        };
+        tokio::join!(work, renewing).0
     }
 
     /// Ends the work on a day: a whole day needs no claim any more, one with gaps keeps a word of how it ended.
@@ -247,13 +264,27 @@ mod tests {
         let lake = Lake::open("memory:///").unwrap();
         let (one, two) = (claims(1, 400), claims(2, 400));
         assert_eq!(one.take(&lake, CHAIN, day(), true).await.unwrap(), Turn::Ours);
-        tokio::select! {
-            never = one.renew(&lake, CHAIN, day()) => match never {},
-            () = tokio::time::sleep(Duration::from_millis(900)) => {}
-        }
+        one.renewed_during(&lake, CHAIN, day(), tokio::time::sleep(Duration::from_millis(900))).await;
         assert_eq!(two.take(&lake, CHAIN, day(), false).await.unwrap(), Turn::Theirs("1/3".into()));
         tokio::time::sleep(Duration::from_millis(500)).await;
         assert_eq!(two.take(&lake, CHAIN, day(), false).await.unwrap(), Turn::Ours);
+    }
+
+    /// A write into a directory goes on in a thread of its own when nobody waits for it any more.
+    #[tokio::test]
+    async fn a_renewal_under_way_does_not_outlive_the_claim() {
+        let directory = tempfile::tempdir().unwrap();
+        let lake = Lake::open(directory.path().to_str().unwrap()).unwrap();
+        let one = claims(1, 4);
+        for micros in (900..4_900).step_by(10) {
+            assert_eq!(one.take(&lake, CHAIN, day(), true).await.unwrap(), Turn::Ours);
+            let work = tokio::time::sleep(Duration::from_micros(micros));
+            one.renewed_during(&lake, CHAIN, day(), work).await;
+            one.end(&lake, CHAIN, day(), None).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(lake.names(&path::claims_prefix(CHAIN)).await.unwrap(), Vec::<String>::new());
+        assert_eq!(std::fs::read_dir(directory.path().join("state/writing")).unwrap().count(), 0);
     }
 
     #[tokio::test]

@@ -93,10 +93,7 @@ impl<'a> Collector<'a> {
                     let work = self.day(open, &day, was_cut_off, &mut layouts);
                     done.extend(match share {
                         None => work.await,
-                        Some(share) => tokio::select! {
-                            done = work => done,
-                            never = share.claims.renew(self.lake, name, date) => match never {},
-                        },
+                        Some(share) => share.claims.renewed_during(self.lake, name, date, work).await,
                     });
                 }
             }
