@@ -15,7 +15,7 @@ stage = "$(programs)/$(1)"
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: month daily backfill test-runs test-cluster test-stores test-stores-slow deny help build demo bronze silver gold check show report dictionary record-demo fmt lint test fuzz test-anvil test-contracts test-readers test-report report-assets report-images bench-rpc bench-transform bench-panel check-g5 check-codebook check-deps ci
+.PHONY: month daily backfill test-runs test-kills test-cluster test-stores test-stores-slow deny help build demo bronze silver gold check show report dictionary record-demo fmt lint test fuzz test-anvil test-contracts test-readers test-report report-assets report-images bench-rpc bench-transform bench-panel check-g5 check-codebook check-deps ci
 
 help: ## this list
 	@echo 'usage: make TARGET [RUN=pipelines/runs/NAME.toml] [LAKE=directory or URL]'
@@ -63,6 +63,10 @@ backfill: build ## month by month backwards until something blocks: make backfil
 test-cluster: build ## a sharded run over real sshd and real Slurm, with a machine that dies (root; installs packages)
 	$(CARGO) build --package testkit
 	.ci/test-cluster
+
+# KILLS=1000 for a longer look; LENDLAKE_SEED, as a run prints it, draws the same again.
+test-kills: build ## a sharded run to gold, its programs killed at 100 random moments and run again
+	LENDLAKE_KILLS=$(or $(KILLS),100) $(CARGO) test --package testkit --test it -- --nocapture kills::
 
 test-runs: build ## month, backfill and daily on a simulated chain
 	$(CARGO) build --package testkit

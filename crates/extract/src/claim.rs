@@ -12,9 +12,9 @@ use lake::path;
 use lake::store::{Put, StoreError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::convert::Infallible;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// Age at which a claim counts as abandoned, unless the command line says otherwise.
 pub const ABANDONED_AFTER: Duration = Duration::from_secs(180);
@@ -100,8 +100,7 @@ impl Claims {
         };
         // A claim that cannot be read is nobody's.
         if let Ok(theirs) = serde_json::from_slice::<Claim>(&bytes) {
-            // One's own shard, whichever process it was: a shard that is run again does not wait for itself.
-            let is_ours = theirs.shard == self.shard.to_string();
+            let is_ours = self.is_ours(&theirs);
             let is_theirs = match theirs.ended {
                 Some(Ended::WithGaps) => !is_own,
                 Some(Ended::OutOfBudget) => is_ours && !is_own,
@@ -113,6 +112,11 @@ impl Claims {
         }
         lake.overwrite(&at, mine).await?;
         self.look_again(lake, chain, day).await
+    }
+
+    /// Whether it is of one's own shard, whichever process it was: a shard that is run again does not wait for itself.
+    fn is_ours(&self, claim: &Claim) -> bool {
+        claim.shard == self.shard.to_string()
     }
 
     /// Whose claim is there after a race. With none at all the day is taken: a claim is no lock.
@@ -135,17 +139,57 @@ impl Claims {
         Ok(age >= self.abandoned_after)
     }
 
-    /// Renews the claim until it is dropped. A renewal that fails is made up by the next.
-    pub async fn renew(&self, lake: &Lake, chain: &str, day: Day) -> Infallible {
-        let at = path::claim(chain, day);
-        let mut renewals = 0;
-        loop {
-            renewals += 1;
-            tokio::time::sleep(self.abandoned_after / RENEWALS).await;
-            if let Err(error) = lake.overwrite(&at, encode(&self.claim(renewals, None))).await {
-                tracing::debug!("{error}");
+    /// Removes the claims on finished days that a process has left which died before it could: those of this shard, and
+    /// abandoned ones. A day that ended with gaps keeps its word, which another run's shards may go by.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn sweep(&self, lake: &Lake, chain: &str, finished: &BTreeSet<Day>) -> Result<(), StoreError> {
+        for name in lake.names(&path::claims_prefix(chain)).await? {
+            let day = name.strip_suffix(".json").and_then(|date| date.parse::<Day>().ok());
+            let Some(day) = day.filter(|day| finished.contains(day)) else { continue };
+            let at = path::claim(chain, day);
+            let Some(bytes) = lake.get(&at).await? else { continue };
+            let is_left = match serde_json::from_slice::<Claim>(&bytes) {
+                Err(_) => true,
+                Ok(Claim { ended: Some(_), .. }) => false,
+                Ok(claim) => self.is_ours(&claim) || self.is_abandoned(lake, chain, day).await?,
+            };
+            if is_left {
+                lake.delete(&at).await?;
             }
         }
+        Ok(())
+    }
+
+    /// Does the work on a day, and renews its claim meanwhile. A renewal that fails is made up by the next. One that is under way
+    /// when the work ends is waited for: it goes on by itself, and would bring back a claim that was ended.
+    pub async fn renewed_during<T>(
+        &self,
+        lake: &Lake,
+        chain: &str,
+        day: Day,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let at = path::claim(chain, day);
+        let (working, mut is_over) = oneshot::channel::<()>();
+        let work = async {
+            let done = work.await;
+            drop(working);
+            done
+        };
+        let renewing = async {
+            for renewals in 1.. {
+                tokio::select! {
+                    _ = &mut is_over => return,
+                    () = tokio::time::sleep(self.abandoned_after / RENEWALS) => {}
+                }
+                if let Err(error) = lake.overwrite(&at, encode(&self.claim(renewals, None))).await {
+                    tracing::debug!("{error}");
+                }
+            }
+        };
+        tokio::join!(work, renewing).0
     }
 
     /// Ends the work on a day: a whole day needs no claim any more, one with gaps keeps a word of how it ended.
@@ -220,13 +264,27 @@ mod tests {
         let lake = Lake::open("memory:///").unwrap();
         let (one, two) = (claims(1, 400), claims(2, 400));
         assert_eq!(one.take(&lake, CHAIN, day(), true).await.unwrap(), Turn::Ours);
-        tokio::select! {
-            never = one.renew(&lake, CHAIN, day()) => match never {},
-            () = tokio::time::sleep(Duration::from_millis(900)) => {}
-        }
+        one.renewed_during(&lake, CHAIN, day(), tokio::time::sleep(Duration::from_millis(900))).await;
         assert_eq!(two.take(&lake, CHAIN, day(), false).await.unwrap(), Turn::Theirs("1/3".into()));
         tokio::time::sleep(Duration::from_millis(500)).await;
         assert_eq!(two.take(&lake, CHAIN, day(), false).await.unwrap(), Turn::Ours);
+    }
+
+    /// A write into a directory goes on in a thread of its own when nobody waits for it any more.
+    #[tokio::test]
+    async fn a_renewal_under_way_does_not_outlive_the_claim() {
+        let directory = tempfile::tempdir().unwrap();
+        let lake = Lake::open(directory.path().to_str().unwrap()).unwrap();
+        let one = claims(1, 4);
+        for micros in (900..4_900).step_by(10) {
+            assert_eq!(one.take(&lake, CHAIN, day(), true).await.unwrap(), Turn::Ours);
+            let work = tokio::time::sleep(Duration::from_micros(micros));
+            one.renewed_during(&lake, CHAIN, day(), work).await;
+            one.end(&lake, CHAIN, day(), None).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(lake.names(&path::claims_prefix(CHAIN)).await.unwrap(), Vec::<String>::new());
+        assert_eq!(std::fs::read_dir(directory.path().join("state/writing")).unwrap().count(), 0);
     }
 
     #[tokio::test]
@@ -269,6 +327,29 @@ mod tests {
         assert_eq!(two.take(&lake, CHAIN, day(), false).await.unwrap(), Turn::Theirs("1/3".into()));
         stamp(now - hour);
         assert_eq!(two.take(&lake, CHAIN, day(), false).await.unwrap(), Turn::Ours);
+    }
+
+    #[tokio::test]
+    async fn claims_that_the_dead_left_on_finished_days_are_swept_and_no_others() {
+        let lake = Lake::open("memory:///").unwrap();
+        let (one, two) = (claims(1, 60_000), claims(2, 60_000));
+        let days: Vec<Day> = (1..=6).map(|day| format!("2024-12-0{day}").parse().unwrap()).collect();
+        for (claims, day) in [(&one, days[0]), (&one, days[1]), (&two, days[2]), (&two, days[3])] {
+            assert_eq!(claims.take(&lake, CHAIN, day, true).await.unwrap(), Turn::Ours);
+        }
+        one.end(&lake, CHAIN, days[4], Some(Ended::WithGaps)).await.unwrap();
+        lake.overwrite(&path::claim(CHAIN, days[5]), "{").await.unwrap();
+        let left = || async { lake.names(&path::claims_prefix(CHAIN)).await.unwrap() };
+        let name = |day: usize| format!("{}.json", days[day]);
+
+        // All but the second day are finished. The first shard is run again; the second is alive.
+        let finished = days.iter().copied().filter(|day| *day != days[1]).collect();
+        claims(1, 60_000).sweep(&lake, CHAIN, &finished).await.unwrap();
+        assert_eq!(left().await, [name(1), name(2), name(3), name(4)]);
+        // The second shard does not come back.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        claims(3, 10).sweep(&lake, CHAIN, &finished).await.unwrap();
+        assert_eq!(left().await, [name(1), name(4)]);
     }
 
     #[tokio::test]

@@ -209,6 +209,11 @@ impl<'a> Collector<'a> {
         if let Err(error) = Journal::sweep(self.lake, &chain.name, &finished).await {
             collected.warnings.push(error.to_string());
         }
+        if let Some(share) = self.schedule.share()
+            && let Err(error) = share.claims.sweep(self.lake, &chain.name, &finished).await
+        {
+            collected.warnings.push(error.to_string());
+        }
         collected.warnings.extend(self.price_book_warnings(chain).await);
         if days.is_empty() {
             return collected;

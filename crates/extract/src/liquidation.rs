@@ -116,6 +116,34 @@ impl<'a> Collector<'a> {
         outcomes
     }
 
+    /// The CSUs to scan for, with those of which a scan that was cut off between its objects has written the logs. It is taken
+    /// up as it was: so the journal answers it, for which a scan for fewer would be another, and its audit is that of a scan
+    /// that nobody cut off.
+    pub(crate) async fn with_those_of_their_scan(
+        &self,
+        work: &DayWork<'_>,
+        wanted: &[Unit<'a>],
+    ) -> Vec<Unit<'a>> {
+        let is_wanted = |id: &String| wanted.iter().any(|unit| unit.csu.id == *id);
+        let key = BronzeKey::Audit { chain: work.day.chain.clone(), date: work.day.date };
+        let audit = match self.lake.get(&key.path()).await {
+            Ok(Some(bytes)) if work.was_cut_off => Audit::from_bytes(&bytes).ok(),
+            // Without it, what is missing is scanned for and no more.
+            _ => None,
+        };
+        let scans = audit.filter(|audit| audit.day == *work.day).map(|audit| audit.scans).unwrap_or_default();
+        let cut_off = scans.iter().filter(|scan| scan.csus.iter().any(is_wanted));
+        let of_scans: BTreeSet<&String> = cut_off.flat_map(|scan| &scan.csus).collect();
+        if of_scans.is_empty() {
+            return wanted.to_vec();
+        }
+        // In the order of the run, as they were scanned for.
+        let csus = self.run.csus().filter(|csu| csu.chain == work.day.chain);
+        csus.filter(|csu| is_wanted(&csu.id) || of_scans.contains(&csu.id))
+            .filter_map(|csu| Some(Unit { csu, family: protocols::family(&csu.family)? }))
+            .collect()
+    }
+
     /// The CSUs with their contracts, and the outcomes of those whose contracts are not found.
     async fn planned(
         &self,

@@ -280,6 +280,11 @@ pub fn claim(chain: &str, date: Day) -> Path {
     Path::from_iter(["state", "claims", chain, &format!("{date}.json")])
 }
 
+/// Prefix of the claims on days of a chain.
+pub fn claims_prefix(chain: &str) -> Path {
+    Path::from_iter(["state", "claims", chain])
+}
+
 /// An object that a shard writes to see the time of the store: `state/claims/clock-<shard>`.
 pub fn claims_clock(shard: &str) -> Path {
     Path::from_iter(["state", "claims", &format!("clock-{shard}")])

@@ -15,8 +15,11 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 pub use promise::Promises;
 
@@ -193,10 +196,8 @@ impl Lake {
         let bytes = bytes.into();
         let mut tries = 1;
         loop {
-            let options = PutOptions::from(PutMode::Create);
-            let payload = PutPayload::from_bytes(bytes.clone());
-            let source = match self.store.put_opts(path, payload, options).await {
-                Ok(_) => return Ok(Put::Created),
+            let source = match self.put(path, bytes.clone().into(), PutMode::Create).await {
+                Ok(()) => return Ok(Put::Created),
                 Err(source) => source,
             };
             match self.get(path).await? {
@@ -231,8 +232,30 @@ impl Lake {
     /// # Errors
     /// [`StoreError::Refused`].
     pub async fn overwrite(&self, path: &Path, content: impl Into<PutPayload>) -> Result<(), StoreError> {
-        let put = self.store.put(path, content.into()).await;
-        put.map(drop).map_err(|source| self.refused("write", path, source))
+        let put = self.put(path, content.into(), PutMode::Overwrite).await;
+        put.map_err(|source| self.refused("write", path, source))
+    }
+
+    /// Puts an object, whole or not at all.
+    ///
+    /// In a directory object_store writes `NAME#1` beside the object first. A process that is killed leaves that there, and who
+    /// reads a directory as one table, as Spark does, takes it for a part. So files wait elsewhere until they are whole.
+    async fn put(&self, path: &Path, payload: PutPayload, mode: PutMode) -> object_store::Result<()> {
+        if self.directory.is_some() {
+            let waiting = writing();
+            self.store.put(&waiting, payload.clone()).await?;
+            let moved = match mode {
+                PutMode::Create => self.store.rename_if_not_exists(&waiting, path).await,
+                _ => self.store.rename(&waiting, path).await,
+            };
+            let Err(error) = moved else { return Ok(()) };
+            // What was refused is told, not what became of the leftover.
+            let _ = self.store.delete(&waiting).await;
+            if !crosses_devices(&error) {
+                return Err(error);
+            }
+        }
+        self.store.put_opts(path, payload, PutOptions::from(mode)).await.map(drop)
     }
 
     /// [`Lake::replace`] with a value as indented JSON.
@@ -385,9 +408,91 @@ fn is_same(there: &[u8], content: &PutPayload) -> bool {
     content.iter().all(&mut begins_with) && rest.is_empty()
 }
 
+/// A name below `state/writing` that no other process has, on any machine.
+fn writing() -> Path {
+    static WRITES: AtomicU64 = AtomicU64::new(0);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let write = WRITES.fetch_add(1, Ordering::Relaxed);
+    Path::from_iter(["state", "writing", &format!("{}-{now}-{write}", std::process::id())])
+}
+
+/// Whether a file could not be moved because its place is on another disk: a layer may be a link to one.
+fn crosses_devices(error: &object_store::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == ErrorKind::CrossesDevices)
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn content_in_pieces_is_compared_as_a_whole() {
+        let pieces =
+            |pieces: &[&'static str]| pieces.iter().copied().map(Bytes::from).collect::<PutPayload>();
+        assert!(is_same(b"lendlake", &pieces(&["lend", "", "lake"])));
+        assert!(is_same(b"", &pieces(&[])));
+        for other in [&["lend"][..], &["lend", "lakes"], &["land", "lake"], &["lendlake", "lake"], &["x"]] {
+            assert!(!is_same(b"lendlake", &pieces(other)), "{other:?}");
+        }
+    }
+
+    /// Which files a directory has at some moment while objects are written over and over.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_file_that_is_being_written_is_never_seen_in_its_objects_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let lake = Lake::open(directory.path().to_str().unwrap()).unwrap();
+        let path = Path::from("silver/price/month=2024-11/part.parquet");
+        let there = directory.path().join("silver/price/month=2024-11");
+        let writer = tokio::spawn(async move {
+            for round in 0..200_u32 {
+                lake.overwrite(&path, vec![0; 20_000 + round as usize]).await.unwrap();
+                lake.put_once(&Path::from(format!("bronze/{round}.json")), "{}").await.unwrap();
+            }
+        });
+        let mut seen = std::collections::BTreeSet::new();
+        while !writer.is_finished() {
+            for entry in std::fs::read_dir(&there).into_iter().flatten() {
+                seen.insert(entry.unwrap().file_name().into_string().unwrap());
+            }
+        }
+        writer.await.unwrap();
+        assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["part.parquet"]);
+        assert_eq!(std::fs::read_dir(directory.path().join("bronze")).unwrap().count(), 200);
+        assert_eq!(std::fs::read_dir(directory.path().join("state/writing")).unwrap().count(), 0);
+    }
+
+    /// `/dev/shm` is a disk of its own nearly everywhere.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_layer_may_be_a_link_to_another_disk() {
+        use std::os::unix::fs::MetadataExt;
+        let directory = tempfile::tempdir().unwrap();
+        let Ok(elsewhere) = tempfile::tempdir_in("/dev/shm") else { return };
+        let disk = |path: &std::path::Path| path.metadata().unwrap().dev();
+        if disk(directory.path()) == disk(elsewhere.path()) {
+            println!("skipped: /dev/shm is on the disk of the temporary directory");
+            return;
+        }
+        std::os::unix::fs::symlink(elsewhere.path(), directory.path().join("gold")).unwrap();
+        let lake = Lake::open(directory.path().to_str().unwrap()).unwrap();
+        let path = Path::from("gold/panel_daily.csv");
+        assert_eq!(lake.put_once(&path, "one").await.unwrap(), Put::Created);
+        assert_eq!(lake.put_once(&path, "one").await.unwrap(), Put::AlreadyThere);
+        assert!(matches!(lake.put_once(&path, "two").await, Err(StoreError::Conflict { .. })));
+        lake.replace(&path, "two").await.unwrap();
+        assert_eq!(lake.get(&path).await.unwrap().unwrap(), "two");
+        assert_eq!(std::fs::read_dir(directory.path().join("state/writing")).unwrap().count(), 0);
+    }
 
     #[test]
     fn what_cannot_be_a_lake_is_refused() {

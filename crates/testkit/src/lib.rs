@@ -6,6 +6,7 @@ pub mod december;
 pub mod decode_free_part;
 pub mod defillama;
 pub mod devnet;
+pub mod drawn;
 pub mod feed;
 pub mod programs;
 pub mod real_day;

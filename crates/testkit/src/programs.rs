@@ -89,6 +89,19 @@ impl Program {
         self
     }
 
+    /// The program with these arguments, for whoever starts it and watches over it.
+    pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(&self.file);
+        command
+            .args(arguments)
+            // What the developer's shell says must not change what a test sees.
+            .env_remove("RUST_LOG")
+            .env("NO_COLOR", "1")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null());
+        command
+    }
+
     /// Runs the program to its end.
     ///
     /// # Errors
@@ -98,17 +111,8 @@ impl Program {
         arguments: impl IntoIterator<Item = S>,
     ) -> Result<Outcome, ProgramError> {
         let system = |source| ProgramError::System { file: self.file.clone(), source };
-        let mut child = Command::new(&self.file)
-            .args(arguments)
-            // What the developer's shell says must not change what a test sees.
-            .env_remove("RUST_LOG")
-            .env("NO_COLOR", "1")
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(system)?;
+        let mut child =
+            self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(system)?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         // Both pipes are read while the program runs: a full pipe would stop it.
         let stdout = std::thread::spawn(move || text(stdout));

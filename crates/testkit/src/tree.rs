@@ -31,8 +31,14 @@ impl Tree {
     }
 
     /// The tree without the files whose path begins so.
-    pub fn without(mut self, prefix: &str) -> Self {
-        self.digests.retain(|name, _| !name.starts_with(prefix));
+    pub fn without(self, prefix: &str) -> Self {
+        self.only(|name| !name.starts_with(prefix))
+    }
+
+    /// The files of the tree that are wanted.
+    #[must_use]
+    pub fn only(mut self, is_wanted: impl Fn(&str) -> bool) -> Self {
+        self.digests.retain(|name, _| is_wanted(name));
         self
     }
 
@@ -116,6 +122,7 @@ mod tests {
         std::fs::remove_file(path.join("two")).unwrap();
         assert_eq!(before.differences(&Tree::of(path).unwrap()), ["a/one", "two"]);
         assert_eq!(before.clone().without("a/").files().collect::<Vec<_>>(), ["two"]);
+        assert_eq!(before.clone().only(|name| name.ends_with("one")).files().collect::<Vec<_>>(), ["a/one"]);
         assert_eq!(files_with(path, "noth").unwrap(), ["a/one"]);
         assert!(Tree::of(&path.join("nothing")).unwrap().is_empty());
     }

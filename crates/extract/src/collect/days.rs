@@ -34,6 +34,8 @@ pub(crate) struct DayWork<'w> {
     /// Last block before the day; `None` on a chain that began on it.
     pub(crate) before: Option<Header>,
     pub(crate) last: Header,
+    /// Whether an earlier run was cut off in the day: its answers are in the journal.
+    pub(crate) was_cut_off: bool,
 }
 
 impl<'a> Collector<'a> {
@@ -86,14 +88,12 @@ impl<'a> Collector<'a> {
                         // What was answered before is asked again.
                         journal = journal.emptied().await;
                     }
+                    let was_cut_off = !journal.is_empty();
                     open.pool.begin(journal);
-                    let work = self.day(open, &day, &mut layouts);
+                    let work = self.day(open, &day, was_cut_off, &mut layouts);
                     done.extend(match share {
                         None => work.await,
-                        Some(share) => tokio::select! {
-                            done = work => done,
-                            never = share.claims.renew(self.lake, name, date) => match never {},
-                        },
+                        Some(share) => share.claims.renewed_during(self.lake, name, date, work).await,
                     });
                 }
             }
@@ -136,6 +136,7 @@ impl<'a> Collector<'a> {
         &self,
         open: &OpenChain<'_>,
         day: &DayTasks<'a>,
+        was_cut_off: bool,
         layouts: &mut BTreeMap<&'a str, LayoutHistory>,
     ) -> Vec<Outcome> {
         if day.tasks.is_empty() && day.awaiting_blocks.is_empty() && !day.wants_prices {
@@ -161,7 +162,7 @@ impl<'a> Collector<'a> {
                 of_set.entry(set).or_default().push(unit);
             }
         }
-        let work = DayWork { open, day: &blocks.day, span, before: blocks.before, last };
+        let work = DayWork { open, day: &blocks.day, span, before: blocks.before, last, was_cut_off };
         // Where no task is open, some CSU's objects are there already.
         if day.wants_prices && (day.tasks.is_empty() || !of_set.is_empty()) {
             self.price_book(&work).await;
@@ -172,7 +173,8 @@ impl<'a> Collector<'a> {
         let (later, at_once): (Vec<_>, Vec<_>) = snapshots.into_iter().partition(is_listed_by_logs);
         let mut confirmed = BTreeMap::new();
         outcomes.extend(self.snapshots(&work, &at_once, layouts, &mut confirmed).await);
-        let scans = of_set.remove(&Dataset::Liquidations).unwrap_or_default();
+        let wanted = of_set.remove(&Dataset::Liquidations).unwrap_or_default();
+        let scans = self.with_those_of_their_scan(&work, &wanted).await;
         for unit in &scans {
             let id = unit.csu.id.as_str();
             // A snapshot that was written before shows whether the remembered layout held at its block.
@@ -184,7 +186,9 @@ impl<'a> Collector<'a> {
                 }
             }
         }
-        outcomes.extend(self.liquidations(&work, &scans, &confirmed).await);
+        let scanned = self.liquidations(&work, &scans, &confirmed).await;
+        let is_wanted = |outcome: &Outcome| wanted.iter().any(|unit| unit.csu.id == outcome.csu);
+        outcomes.extend(scanned.into_iter().filter(is_wanted));
         if !later.is_empty() {
             outcomes.extend(self.snapshots(&work, &later, layouts, &mut confirmed).await);
         }

@@ -91,6 +91,11 @@ impl Journal {
         Ok(Self { lake: lake.clone(), chain: chain.to_owned(), date, entries: Mutex::new(entries) })
     }
 
+    /// Whether nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     /// The answer to a question and who gave it, if it is there.
     pub fn answer(&self, method: &str, params: &Value) -> Option<(Value, String)> {
         match self.lock().get(&name_of(method, params)) {

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use testkit::drawn::Drawn;
 use testkit::server::faults::Latency;
 use testkit::server::{Policy, Server};
 use testkit::setting::Endpoint;
@@ -21,18 +22,6 @@ const JOBS: usize = 4;
 const LATENCY: Duration = Duration::from_millis(4);
 /// A run that has not ended by then hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// Numbers that look drawn, the same in every run (splitmix64).
-struct Drawn(u64);
-
-impl Drawn {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound.max(1)
-    }
-}
 
 /// Two servers of two operators before one chain, and the file that says so.
 struct Ground {
@@ -130,9 +119,9 @@ fn bronze_in(directory: &Path) -> Bronze {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(bronze(&lake))
 }
 
-/// Files that a kill cut off while they were written: object_store's, before they get their name.
+/// Files that a kill cut off while they were written, before they got their names.
 fn cut_off(directory: &Path) -> usize {
-    testkit::tree::Tree::of(directory).unwrap().files().filter(|file| file.contains('#')).count()
+    testkit::tree::Tree::of(&directory.join("state/writing")).unwrap().files().count()
 }
 
 /// What came of one lake.
@@ -147,7 +136,7 @@ struct Tally {
 
 /// Kills runs on lake after lake until there were so many kills. An undisturbed run makes `all` requests.
 fn kill_until(world: &World, seed: u64, truth: &Bronze, all: u64, kills: usize) -> Tally {
-    let (mut drawn, mut tally) = (Drawn(seed), Tally::default());
+    let (mut drawn, mut tally) = (Drawn::from_seed(seed), Tally::default());
     while tally.kills < kills {
         let name = format!("{seed}-{}", tally.lakes);
         let (ground, lake) = (Ground::open(world, &name), world.setting().lake(&name));

@@ -3,13 +3,15 @@
 
 use crate::exchanges::{Exchange, Scanned};
 use crate::in_process::{
-    Bronze, DAYS, Host, Shape, Site, Wish, World, asked, assert_complete, assert_same, bronze, memory, paused,
+    Bronze, DAYS, Host, Shape, Site, Wish, World, asked, assert_complete, assert_same, audit, bronze, memory,
+    paused,
 };
 use extract::rpc::tally::Purpose;
-use lake::status::AuditLevel;
+use lake::path::{self, BronzeKey};
+use lake::status::{AuditLevel, Dataset};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 use std::time::Duration;
 use testkit::server::Policy;
@@ -50,6 +52,52 @@ fn a_csu_that_is_added_later_is_scanned_by_its_own_addresses_alone() {
         assert_eq!(addresses, [WORLD.pool(0, 1)].into(), "only the pool of the second");
         assert_eq!(asked(&added, "e", Purpose::Boundary, "eth_getBlockByNumber"), 0, "the days are proven");
         assert_same(truth, &bronze(&lake).await);
+    });
+}
+
+/// A run writes the logs of one CSU after the other. One that dies between them has made the whole scan.
+#[test]
+fn a_scan_that_was_cut_off_between_its_objects_is_taken_up_as_it_was() {
+    let truth = &*TRUTH;
+    paused(async {
+        let host = |label: &str| Host::new(label, delayed(20)).window(60);
+        let (lake, site) = (memory(), Site::open(&WORLD, vec![host("e"), host("other")]));
+        let journal = std::sync::Mutex::new(BTreeMap::new());
+        let keep_journal = async {
+            loop {
+                for path in lake.list(&path::partial_prefix("simnet")).await.unwrap() {
+                    let bytes = lake.get(&path).await.unwrap().unwrap();
+                    journal.lock().unwrap().insert(path, bytes);
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let wish = Wish::default();
+        tokio::select! {
+            collected = WORLD.collect(&lake, &site, &wish) => assert_complete(&collected),
+            never = keep_journal => match never {},
+        }
+        let audited = audit(&lake, 0).await;
+
+        // As if it had died before the second CSU's logs of the first day were written.
+        let first_day = path::partial_prefix("simnet").join(DAYS[0]);
+        for (path, bytes) in journal.into_inner().unwrap() {
+            if path.prefix_matches(&first_day) {
+                lake.overwrite(&path, bytes).await.unwrap();
+            }
+        }
+        let second = &WORLD.csus(0)[1];
+        let logs = BronzeKey::of(Dataset::Liquidations, second, DAYS[0].parse().unwrap());
+        lake.delete(&logs.path()).await.unwrap();
+        let before = site.requests();
+        let again = WORLD.collect(&lake, &site.again(), &Wish::default()).await;
+        assert_complete(&again);
+        let told = again.outcomes.iter().filter(|outcome| outcome.date == logs.date());
+        assert_eq!(told.count(), 4, "each task is told once");
+        let scans = site.exchanges()[before..].iter().filter_map(Exchange::scan).count();
+        assert_eq!(scans, 0, "a scan that was answered was made again");
+        assert_same(truth, &bronze(&lake).await);
+        assert_eq!(audit(&lake, 0).await, audited);
     });
 }
 

@@ -1,4 +1,5 @@
-//! A run divided among processes, some of which die or are stopped.
+//! A run divided among processes, some of which die or are stopped. Deaths at random moments, up to gold, are in testkit
+//! (`make test-kills`).
 
 use crate::in_process::{
     Bronze, DAYS, Host, Shape, Site, Wish, World, assert_same, bronze, memory, paused, unfinished,
@@ -132,24 +133,6 @@ impl Slow {
         }
     }
 
-    /// Starts a shard and kills it after so many scans and so much time, unless it ends before.
-    fn is_killed(&self, lake: &Path, shard: &str, scans: u64, after: Duration) -> bool {
-        let (before, began) = (self.scans(), Instant::now());
-        let mut child = self.start(lake, &["--shard", shard, "--abandoned-after", "1"]);
-        loop {
-            if let Some(status) = child.try_wait().unwrap() {
-                assert_eq!(status.code(), Some(0));
-                return false;
-            }
-            if self.scans() >= before + scans && began.elapsed() > after {
-                child.kill().unwrap();
-                child.wait().unwrap();
-                return true;
-            }
-            std::thread::sleep(Duration::from_millis(3));
-        }
-    }
-
     fn assert_true(&self, lake: &Path) {
         let lake = Lake::open(lake.to_str().unwrap()).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -176,36 +159,6 @@ fn a_killed_shards_days_are_taken_over() {
     assert_eq!(taken.status.code(), Some(0), "{}", said(&taken));
     assert!(!said(&taken).contains("elsewhere"), "{}", said(&taken));
     slow.assert_true(directory.path());
-}
-
-#[test]
-fn shards_that_are_killed_anywhere_and_run_again_leave_the_bytes_of_one_process() {
-    let slow = Slow::new();
-    // More of them for whoever has the time: LENDLAKE_KILLS=100.
-    let kills = std::env::var("LENDLAKE_KILLS").map_or(12, |kills| kills.parse().unwrap());
-    let (mut deaths, mut round) = (0, 0_u64);
-    while deaths < kills {
-        let directory = tempfile::tempdir().unwrap();
-        let is_whole = |shard: &str| {
-            let output = slow.run(directory.path(), &["--shard", shard, "--abandoned-after", "1"]);
-            assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-        };
-        loop {
-            round += 1;
-            let shard = ["1/3", "2/3", "3/3"][(round % 3) as usize];
-            // Further into the work with every round, and at another moment.
-            if !slow.is_killed(directory.path(), shard, round * 7 % 23, Duration::from_millis(round % 5 * 40))
-            {
-                break;
-            }
-            deaths += 1;
-        }
-        // What the dead still hold grows old.
-        std::thread::sleep(Duration::from_millis(1_100));
-        is_whole("1/3");
-        slow.assert_true(directory.path());
-    }
-    println!("{deaths} shards were killed in {round} runs");
 }
 
 #[test]

@@ -6,6 +6,8 @@ mod contracts;
 mod demo;
 mod endpoint;
 mod faults;
+#[cfg(unix)]
+mod kills;
 mod prices;
 mod provider;
 mod real_day;

@@ -51,7 +51,7 @@ pub(crate) fn panel(run: &Path, lake: &Path) -> Outcome {
     find("panel").run(arguments).unwrap()
 }
 
-fn find(name: &str) -> Program {
+pub(crate) fn find(name: &str) -> Program {
     Program::find(name).unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -74,6 +74,6 @@ pub(crate) fn same_bronze(one: &Path, two: &Path) {
     assert_eq!(one.differences(&two), Vec::<String>::new(), "bronze objects differ");
 }
 
-fn path(path: &Path) -> &str {
+pub(crate) fn path(path: &Path) -> &str {
     path.to_str().unwrap()
 }
