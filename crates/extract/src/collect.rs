@@ -181,6 +181,9 @@ impl<'a> Collector<'a> {
     pub async fn collect(&self) -> Collected {
         let (chains, outcomes) = self.units_by_chain();
         let mut collected = Collected { outcomes, ..Collected::default() };
+        if let Err(error) = self.lake.sweep_unfinished() {
+            collected.warnings.push(error.to_string());
+        }
         let first = OwnFirst::of(chains.len());
         let chains = chains.into_iter();
         let parts =

@@ -285,6 +285,11 @@ pub fn claims_prefix(chain: &str) -> Path {
     Path::from_iter(["state", "claims", chain])
 }
 
+/// Prefix of files that are being written into a lake that is a directory.
+pub fn writing_prefix() -> Path {
+    Path::from_iter(["state", "writing"])
+}
+
 /// An object that a shard writes to see the time of the store: `state/claims/clock-<shard>`.
 pub fn claims_clock(shard: &str) -> Path {
     Path::from_iter(["state", "claims", &format!("clock-{shard}")])

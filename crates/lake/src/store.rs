@@ -8,6 +8,7 @@ mod cloud;
 mod promise;
 
 use crate::digest::{Sha256Stream, sha256_hex};
+use crate::path::writing_prefix;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::local::LocalFileSystem;
@@ -19,7 +20,7 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 pub use promise::Promises;
 
@@ -258,6 +259,36 @@ impl Lake {
         self.store.put_opts(path, payload, PutOptions::from(mode)).await.map(drop)
     }
 
+    /// Removes what killed processes had not finished writing into a directory. A file of the last day may be another
+    /// process's that lives.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`].
+    pub fn sweep_unfinished(&self) -> Result<(), StoreError> {
+        let prefix = writing_prefix();
+        let Some(writing) = self.directory.as_ref().map(|directory| directory.join(prefix.as_ref())) else {
+            return Ok(());
+        };
+        let sweep = || -> std::io::Result<()> {
+            for entry in std::fs::read_dir(writing)? {
+                let entry = entry?;
+                let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
+                if age >= UNFINISHED_AFTER {
+                    std::fs::remove_file(entry.path())?;
+                }
+            }
+            Ok(())
+        };
+        match sweep() {
+            // No directory, or a file that was moved to its place or swept by another meanwhile.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            swept => swept.map_err(|source| {
+                let source = object_store::Error::Generic { store: "LocalFileSystem", source: source.into() };
+                self.refused("sweep", &prefix, source)
+            }),
+        }
+    }
+
     /// [`Lake::replace`] with a value as indented JSON.
     ///
     /// # Errors
@@ -408,12 +439,15 @@ fn is_same(there: &[u8], content: &PutPayload) -> bool {
     content.iter().all(&mut begins_with) && rest.is_empty()
 }
 
+/// How long after its last byte a file in `state/writing` counts as left by a process that was killed.
+const UNFINISHED_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// A name below `state/writing` that no other process has, on any machine.
 fn writing() -> Path {
     static WRITES: AtomicU64 = AtomicU64::new(0);
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
     let write = WRITES.fetch_add(1, Ordering::Relaxed);
-    Path::from_iter(["state", "writing", &format!("{}-{now}-{write}", std::process::id())])
+    writing_prefix().join(format!("{}-{now}-{write}", std::process::id()))
 }
 
 /// Whether a file could not be moved because its place is on another disk: a layer may be a link to one.
@@ -469,6 +503,23 @@ mod tests {
         assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["part.parquet"]);
         assert_eq!(std::fs::read_dir(directory.path().join("bronze")).unwrap().count(), 200);
         assert_eq!(std::fs::read_dir(directory.path().join("state/writing")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_a_process_left_unfinished_is_swept_a_day_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let lake = Lake::open(directory.path().to_str().unwrap()).unwrap();
+        lake.sweep_unfinished().unwrap();
+        let writing = directory.path().join("state/writing");
+        std::fs::create_dir_all(&writing).unwrap();
+        let now = SystemTime::now();
+        for (name, age) in [("old", UNFINISHED_AFTER), ("young", UNFINISHED_AFTER / 2)] {
+            std::fs::File::create(writing.join(name)).unwrap().set_modified(now - age).unwrap();
+        }
+        lake.sweep_unfinished().unwrap();
+        let left: Vec<_> =
+            std::fs::read_dir(&writing).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["young"]);
     }
 
     /// `/dev/shm` is a disk of its own nearly everywhere.
