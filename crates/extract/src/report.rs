@@ -280,11 +280,11 @@ impl Summary {
             }
         }
         for (task, count) in groups.iter().take(SHOWN) {
-            let reason = task.reason.map_or("", Reason::as_str);
+            let reason = task.reason.map_or_else(String::new, |reason| format!(" ({})", reason.as_str()));
             let others = if *count > 1 { format!(" and {} more", count - 1) } else { String::new() };
             let _ = writeln!(
                 text,
-                "missing: {} {} {}{others}: {} ({reason})",
+                "missing: {} {} {}{others}: {}{reason}",
                 task.csu, task.date, task.dataset, task.status
             );
             for line in task.message.lines() {
