@@ -19,7 +19,7 @@ $(or $(CARGO_TARGET_DIR),target)/python-%/bin/python:
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: portable month daily backfill test-runs test-cluster test-stores test-stores-slow deny help build demo bronze silver gold check show report dictionary record-demo fmt lint test fuzz test-anvil test-contracts test-readers test-report report-assets report-images bench-rpc bench-transform bench-panel check-g5 check-codebook check-deps ci
+.PHONY: portable month daily backfill test-runs test-cluster test-stores test-stores-slow deny help build demo bronze silver gold check show report dictionary record-demo fmt lint test fuzz test-anvil test-contracts test-readers test-report report-assets report-images bench-rpc bench-transform bench-panel check-g5 check-codebook check-docs check-deps ci
 
 help: ## this list
 	@echo 'usage: make TARGET [RUN=pipelines/runs/NAME.toml] [LAKE=directory or URL]'
@@ -165,6 +165,10 @@ bench-transform: ## silver of a synthetic lake of 224 CSUs x 366 days, beside Du
 	target/venv/bin/pip --quiet install duckdb polars
 	target/venv/bin/python crates/transform/benches/beside.py --scratch target/bench-transform \
 	  --programs '$(or $(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))' $(BENCH)
+
+check-docs: build ## files, targets, commands and options that the pages name are there
+	$(CARGO) build --package testkit
+	.ci/check-docs
 
 check-deps: ## who may lean on whom
 	.ci/check-deps
