@@ -13,9 +13,15 @@ lake_flag := $(if $(LAKE),--lake '$(LAKE)')
 programs = $(or $(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 stage = "$(programs)/$(1)"
 
+# Programs from PyPI, those that panel is compared with among them, each come into an environment of their own under the target directory.
+python = $(or $(CARGO_TARGET_DIR),target)/python-$(1)/bin/python
+
+$(or $(CARGO_TARGET_DIR),target)/python-%/bin/python:
+	python3 -m venv "$(@D)/.."
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: month daily backfill test-runs test-kills test-cluster test-stores test-stores-slow deny help build demo bronze silver gold check show report dictionary record-demo fmt lint test fuzz test-anvil test-contracts test-readers test-report report-assets report-images bench-rpc bench-transform bench-panel check-g5 check-codebook check-deps ci
+.PHONY: portable month daily backfill test-runs test-kills test-cluster test-stores test-stores-slow deny help build demo bronze silver gold check show report dictionary record-demo fmt lint test fuzz test-anvil test-contracts test-readers test-report report-assets report-images bench-rpc bench-transform bench-panel check-g5 check-codebook check-docs check-deps ci
 
 help: ## this list
 	@echo 'usage: make TARGET [RUN=pipelines/runs/NAME.toml] [LAKE=directory or URL]'
@@ -24,6 +30,13 @@ help: ## this list
 
 build: ## the three programs
 	$(CARGO) build --profile $(PROFILE) --package extract --package transform --package panel
+
+# zig links against the symbols of an older C library; 2.17 (2012) is the oldest that Rust itself supports.
+portable: $(call python,zig) ## extract for older machines of this processor, as target/portable/extract (zig, from PyPI)
+	"$(call python,zig)" -m pip install --quiet --disable-pip-version-check cargo-zigbuild ziglang
+	triple=$$(rustc -vV | sed -n 's/^host: //p') && \
+	  PATH="$(abspath $(dir $(call python,zig))):$$PATH" $(CARGO) zigbuild --profile $(PROFILE) --package extract --target "$$triple.2.17" && \
+	  mkdir -p target/portable && strip -o target/portable/extract "$(dir $(programs))$$triple/$(notdir $(programs))/extract"
 
 demo: build ## four days of three small chains, offline, from recording to panel
 	$(call stage,extract) run --run pipelines/runs/demo.toml $(lake_flag)
@@ -137,12 +150,6 @@ test-contracts: ## every family's contracts on a local node, through extract and
 bench-rpc: ## December 2024 against simulated providers: the bill, next to that of the plan's own algorithm
 	$(CARGO) bench --package extract --bench rpc -- $(BENCH)
 
-# The programs that panel is compared with come from PyPI, into an environment under the target directory.
-python = $(or $(CARGO_TARGET_DIR),target)/python-$(1)/bin/python
-
-$(or $(CARGO_TARGET_DIR),target)/python-%/bin/python:
-	python3 -m venv "$(@D)/.."
-
 check-g5: $(call python,g5) ## gold's sums recomputed from silver by DuckDB (from PyPI)
 	"$(call python,g5)" -m pip install --quiet --disable-pip-version-check duckdb
 	"$(call python,g5)" crates/panel/checks/g5.py '$(or $(LAKE),data/demo/lake)'
@@ -164,6 +171,10 @@ bench-transform: ## silver of a synthetic lake of 224 CSUs x 366 days, beside Du
 	target/venv/bin/pip --quiet install duckdb polars
 	target/venv/bin/python crates/transform/benches/beside.py --scratch target/bench-transform \
 	  --programs '$(programs)' $(BENCH)
+
+check-docs: build ## files, targets, commands and options that the pages name are there
+	$(CARGO) build --package testkit
+	.ci/check-docs
 
 check-deps: ## who may lean on whom
 	.ci/check-deps

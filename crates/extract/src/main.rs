@@ -331,9 +331,10 @@ async fn run(args: RunArgs, everywhere: &Everywhere) -> anyhow::Result<ExitCode>
     let Some(collected) = collected.filter(|collected| collected.not_begun.is_empty()) else {
         everywhere.say(&format!(
             "interrupted: what was answered is in the lake at {}, and no day is lost\n\
-             hint: run the same command again to go on; `extract status --run {}` says how far it is\n",
+             hint: run the same command again to go on; `extract status --run {}{}` says how far it is\n",
             lake.location(),
-            args.what.run.display()
+            args.what.run.display(),
+            args.what.lake.as_ref().map(|lake| format!(" --lake {lake}")).unwrap_or_default()
         ));
         return Ok(ExitCode::from(75));
     };

@@ -254,13 +254,9 @@ impl Summary {
         }
         let counts: Vec<String> =
             self.tasks.iter().map(|(status, count)| format!("{count} {status}")).collect();
+        let counts = if counts.is_empty() { "no task of its own".to_owned() } else { counts.join(", ") };
         let sent: u64 = self.requests.values().flat_map(BTreeMap::values).sum();
-        let _ = writeln!(
-            text,
-            "extract: {}; {sent} requests sent; bronze is in {}",
-            counts.join(", "),
-            self.lake
-        );
+        let _ = writeln!(text, "extract: {counts}; {sent} requests sent; bronze is in {}", self.lake);
         let mut shards: BTreeMap<&str, usize> = BTreeMap::new();
         for day in &self.elsewhere {
             *shards.entry(&day.shard).or_default() += 1;
@@ -280,11 +276,11 @@ impl Summary {
             }
         }
         for (task, count) in groups.iter().take(SHOWN) {
-            let reason = task.reason.map_or("", Reason::as_str);
+            let reason = task.reason.map_or_else(String::new, |reason| format!(" ({})", reason.as_str()));
             let others = if *count > 1 { format!(" and {} more", count - 1) } else { String::new() };
             let _ = writeln!(
                 text,
-                "missing: {} {} {}{others}: {} ({reason})",
+                "missing: {} {} {}{others}: {}{reason}",
                 task.csu, task.date, task.dataset, task.status
             );
             for line in task.message.lines() {
@@ -407,4 +403,29 @@ fn bill_in_words(rows: &[BillRow], made_again: u64) -> String {
     }
     let _ = writeln!(text, "{} requests were made again", with_separators(made_again));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_without_a_task_says_so() {
+        let summary = Summary {
+            run: "month".to_owned(),
+            lake: "data".to_owned(),
+            tasks: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            bill: Vec::new(),
+            made_again: 0,
+            unfinished: Vec::new(),
+            elsewhere: Vec::new(),
+            warnings: Vec::new(),
+        };
+        let told = summary.in_words();
+        assert_eq!(
+            told.lines().next(),
+            Some("extract: no task of its own; 0 requests sent; bronze is in data")
+        );
+    }
 }

@@ -57,6 +57,11 @@ fn without_a_word_both_are_done_and_retry_failed_alone_leaves_what_was_never_tri
     assert_eq!(failed.status.code(), Some(1), "{}", said(&failed));
     assert!(bronze(lake.path(), FAILED).exists() && !bronze(lake.path(), UNTRIED).exists());
     assert!(said(&failed).contains("it was never tried, and --retry-failed leaves it"), "{}", said(&failed));
+    assert!(
+        said(&failed).contains(": not_attempted\n"),
+        "a task without a reason has no brackets: {}",
+        said(&failed)
+    );
 
     let lake = with_gaps();
     assert_eq!(extract_demo(lake.path(), &[]).status.code(), Some(0));

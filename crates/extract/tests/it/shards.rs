@@ -180,6 +180,8 @@ fn a_run_that_is_told_to_stop_waits_for_what_is_paid_for_and_goes_on_later() {
         assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
         let told = said(&output);
         assert!(told.contains("run the same command again to go on"), "{told}");
+        // The run file names another lake than the one that was written to.
+        assert!(told.contains(&format!(" --lake {}`", cut.path().display())), "{told}");
         let claims = Tree::of(&cut.path().join("state/claims")).unwrap();
         assert_eq!(
             claims.files().filter(|name| name.ends_with(".json")).count(),
