@@ -27,9 +27,12 @@ impl Sha256Stream {
 ///
 /// This is how gold's `inputs_hash` stands for all the bronze objects below it.
 pub fn sha256_of_listing<'a>(entries: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
-    let mut lines: Vec<_> = entries.into_iter().map(|(name, digest)| format!("{name} {digest}\n")).collect();
+    let line = |(name, digest): (&str, &str)| [name, " ", digest, "\n"].concat();
+    let mut lines: Vec<_> = entries.into_iter().map(line).collect();
     lines.sort();
-    sha256_hex(lines.concat().as_bytes())
+    let mut digest = Sha256Stream::default();
+    lines.iter().for_each(|line| digest.add(line.as_bytes()));
+    digest.hex()
 }
 
 #[cfg(test)]

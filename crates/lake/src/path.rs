@@ -120,7 +120,10 @@ impl fmt::Display for BronzeKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // What `path` makes, without the detour. No name in the registry has a character that a path would encode.
         let (kind, name, date) = self.parts();
-        write!(f, "{BRONZE}/{kind}/{name}/{date}.json")
+        for part in [BRONZE, "/", kind, "/", name, "/"] {
+            f.write_str(part)?;
+        }
+        write!(f, "{date}.json")
     }
 }
 

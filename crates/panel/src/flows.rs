@@ -53,7 +53,7 @@ pub(crate) const LEG_KEY: [&str; 4] = ["chain_id", "block_number", "log_index", 
 /// Adds up a frame of [`legs`] by CSU and day.
 pub(crate) fn flows(legs: &DataFrame) -> PolarsResult<BTreeMap<CsuDay, Box<Flows>>> {
     let days = Runs::of(legs, &CSU_DAY)?;
-    let events = days.counts_of(&Runs::of(legs, &LEG_ORDER[..5])?, |_| true);
+    let events = days.counts_of(&days.by(legs, &LEG_ORDER[2..5])?, |_| true);
     let is_liquidation = flags(legs, "is_liquidation")?;
     let lacks_a_side = flags(legs, "lacks_a_side")?;
     let n_unpriced = days.counts(&flags(legs, "is_unpriced")?);

@@ -86,9 +86,9 @@ pub(crate) const RESERVE_KEY: [&str; 5] = ["csu_at", "date", "market_id", "token
 /// Adds up a frame of [`reserves`] by CSU and day.
 pub(crate) fn stocks(rows: &DataFrame) -> PolarsResult<BTreeMap<CsuDay, Box<Stocks>>> {
     let days = Runs::of(rows, &CSU_DAY)?;
-    let markets = Runs::of(rows, &RESERVE_KEY[..3])?;
+    let markets = days.by(rows, &RESERVE_KEY[2..3])?;
     // A token that plays two roles in a market is one reserve.
-    let reserves = Runs::of(rows, &RESERVE_KEY[..4])?;
+    let reserves = markets.by(rows, &RESERVE_KEY[3..4])?;
 
     let flag = |name: &str| flags(rows, name);
     let any = |flags: Vec<bool>| {

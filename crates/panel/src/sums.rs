@@ -22,9 +22,17 @@ pub(crate) struct Runs {
 impl Runs {
     /// The runs of equal `keys` (text, Int32, UInt32 or Int64).
     pub(crate) fn of(frame: &DataFrame, keys: &[&str]) -> PolarsResult<Self> {
+        let whole = if frame.height() == 0 { vec![0] } else { vec![0, frame.height()] };
+        Self { bounds: whole }.by(frame, keys)
+    }
+
+    /// The runs within these, of rows that are equal in further `keys`, too.
+    pub(crate) fn by(&self, frame: &DataFrame, keys: &[&str]) -> PolarsResult<Self> {
         let mut begins = vec![false; frame.height()];
-        if let Some(first) = begins.first_mut() {
-            *first = true;
+        for run in self.ranges() {
+            if let Some(begin) = begins.get_mut(run.start) {
+                *begin = true;
+            }
         }
         for key in keys {
             each_pair(frame.column(key)?, |row, ordering| {
@@ -162,12 +170,14 @@ impl Shares {
 
 /// The values of a Float64 column; what is null adds nothing.
 pub(crate) fn floats(frame: &DataFrame, name: &str) -> PolarsResult<Vec<f64>> {
-    Ok(frame.column(name)?.f64()?.iter().map(Option::unwrap_or_default).collect())
+    let column = frame.column(name)?.f64()?.fill_null_with_values(0.0)?;
+    Ok(column.into_no_null_iter().collect())
 }
 
 /// The values of a Boolean column; what is null is not so.
 pub(crate) fn flags(frame: &DataFrame, name: &str) -> PolarsResult<Vec<bool>> {
-    Ok(frame.column(name)?.bool()?.iter().map(Option::unwrap_or_default).collect())
+    let column = frame.column(name)?.bool()?.fill_null_with_values(false)?;
+    Ok(column.downcast_iter().flat_map(|values| values.values_iter()).collect())
 }
 
 /// The values of a text column.

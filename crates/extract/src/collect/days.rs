@@ -90,7 +90,8 @@ impl<'a> Collector<'a> {
                     }
                     let was_cut_off = !journal.is_empty();
                     open.pool.begin(journal);
-                    let work = self.day(open, &day, was_cut_off, &mut layouts);
+                    // In its own memory: the state of a day is too large for the stack of a debug build.
+                    let work = Box::pin(self.day(open, &day, was_cut_off, &mut layouts));
                     done.extend(match share {
                         None => work.await,
                         Some(share) => share.claims.renewed_during(self.lake, name, date, work).await,
