@@ -5,7 +5,7 @@
 //! one of bad debt alone makes one.
 
 use crate::stocks::{in_left_order, words};
-use crate::sums::{CSU_DAY, CsuDay, Runs, Shares, csu_days, flags, floats, in_order, texts};
+use crate::sums::{ByCsuDay, CSU_DAY, Runs, Shares, csu_days, flags, floats, in_order, texts};
 use lake::status::PriceSource;
 use polars::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,7 +51,7 @@ const LEG_ORDER: [&str; 6] = ["csu_at", "date", "chain_id", "block_number", "log
 pub(crate) const LEG_KEY: [&str; 4] = ["chain_id", "block_number", "log_index", "leg"];
 
 /// Adds up a frame of [`legs`] by CSU and day.
-pub(crate) fn flows(legs: &DataFrame) -> PolarsResult<BTreeMap<CsuDay, Box<Flows>>> {
+pub(crate) fn flows(legs: &DataFrame) -> PolarsResult<ByCsuDay<Box<Flows>>> {
     let days = Runs::of(legs, &CSU_DAY)?;
     let events = days.counts_of(&days.by(legs, &LEG_ORDER[2..5])?, |_| true);
     let is_liquidation = flags(legs, "is_liquidation")?;
@@ -68,7 +68,7 @@ pub(crate) fn flows(legs: &DataFrame) -> PolarsResult<BTreeMap<CsuDay, Box<Flows
     let (liquidator, remarks) = (liquidator?, remarks?);
     let csu_days = csu_days(legs)?;
 
-    let mut flows = BTreeMap::new();
+    let mut flows = ByCsuDay::default();
     for (at, run) in days.ranges().enumerate() {
         let Some(csu_day) = csu_days.get(run.start) else { continue };
         let liquidations: Vec<usize> = run.clone().filter(|row| is_liquidation[*row]).collect();

@@ -142,12 +142,12 @@ impl Known {
         let date = window.day;
         let day_num = date.days_since_epoch();
         let key = (csu_at, day_num);
-        let of_chain = self.days.get(&(csu.chain.clone(), day_num));
+        let of_chain = self.day(&csu.chain, day_num);
         if of_chain.is_some_and(|of_chain| (of_chain.start, of_chain.end) != (window.start, window.end)) {
             let (chain, zone) = (csu.chain.clone(), run.zone.name().to_owned());
             return Err(FrameError::OtherZone { date, chain, zone });
         }
-        let covered = |dataset| self.coverage.get(&(key, dataset));
+        let covered = |dataset| self.covered(dataset, &key);
         let status_of = |dataset| covered(dataset).map_or_else(|| unplanned(csu, window), |of| of.status);
         let (snap_status, liq_status) = (status_of(Dataset::Tvl), status_of(Dataset::Liquidations));
 
@@ -274,18 +274,17 @@ impl Known {
     /// book of the chain, and off-chain prices where one was used.
     fn bronze_of<'k>(&'k self, csu: &Csu, date: Day, key: &CsuDay) -> Vec<(String, &'k str)> {
         let mut listing = Vec::new();
-        let of_chain = (csu.chain.clone(), key.1);
-        if let Some(sha256) = self.days.get(&of_chain).and_then(|day| day.sha256.as_deref()) {
+        if let Some(sha256) = self.day(&csu.chain, key.1).and_then(|day| day.sha256.as_deref()) {
             let path = BronzeKey::Blocks { chain: csu.chain.clone(), date };
             listing.push((path.to_string(), sha256));
         }
-        let book = self.books.get(&of_chain);
+        let book = self.books.get(&csu.chain).and_then(|books| books.get(&key.1));
         let has_fills = self.stocks.get(key).is_some_and(|of| of.has_fills)
             || self.flows.get(key).is_some_and(|of| of.has_fills);
         let fills = self.fills.get(&key.1).filter(|_| has_fills).into_iter().flatten();
         listing.extend(book.into_iter().chain(fills).map(|(path, sha256)| (path.clone(), sha256.as_str())));
         for dataset in Dataset::ALL {
-            let sha256 = self.coverage.get(&(*key, *dataset)).and_then(|covered| covered.sha256.as_deref());
+            let sha256 = self.covered(*dataset, key).and_then(|covered| covered.sha256.as_deref());
             listing.extend(sha256.map(|sha256| (BronzeKey::of(*dataset, &csu.id, date).to_string(), sha256)));
         }
         listing

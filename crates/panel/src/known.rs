@@ -4,7 +4,7 @@ use crate::flows::{Flows, LEG_KEY, flows, legs};
 use crate::frame::FrameError;
 use crate::silver::{Month, Silver};
 use crate::stocks::{RESERVE_KEY, Stocks, reserves, stocks};
-use crate::sums::{Cells, CsuDay, Runs, in_order, is_in_order};
+use crate::sums::{ByCsuDay, Cells, CsuDay, Runs, in_order, is_in_order};
 use futures::channel::oneshot;
 use futures::{StreamExt, TryStreamExt, stream};
 use lake::day::Day;
@@ -30,15 +30,16 @@ const PIECE: usize = 16_384;
 /// What silver says, by CSU (its place among the run's CSUs) or chain, and day. Boxed is what is too large to be moved about in a map.
 #[derive(Default)]
 pub(crate) struct Known {
-    pub(crate) stocks: BTreeMap<CsuDay, Box<Stocks>>,
+    pub(crate) stocks: ByCsuDay<Box<Stocks>>,
     /// Empty unless it was asked for.
-    pub(crate) assets: BTreeMap<AssetClass, BTreeMap<CsuDay, Box<Stocks>>>,
-    pub(crate) flows: BTreeMap<CsuDay, Box<Flows>>,
-    pub(crate) rejects: BTreeMap<CsuDay, i64>,
-    pub(crate) coverage: BTreeMap<(CsuDay, Dataset), Covered>,
-    pub(crate) days: BTreeMap<(String, i32), ChainDay>,
+    pub(crate) assets: BTreeMap<AssetClass, ByCsuDay<Box<Stocks>>>,
+    pub(crate) flows: ByCsuDay<Box<Flows>>,
+    pub(crate) rejects: ByCsuDay<i64>,
+    pub(crate) coverage: BTreeMap<Dataset, ByCsuDay<Covered>>,
+    /// By chain.
+    pub(crate) days: BTreeMap<String, BTreeMap<i32, ChainDay>>,
     /// Path and sha256 of the price books, by chain and day.
-    pub(crate) books: BTreeMap<(String, i32), (String, String)>,
+    pub(crate) books: BTreeMap<String, BTreeMap<i32, (String, String)>>,
     /// Path and sha256 of the off-chain prices of a day.
     pub(crate) fills: BTreeMap<i32, Vec<(String, String)>>,
     /// By CSU; `None` for one that silver's `csu` table does not have.
@@ -128,7 +129,7 @@ impl Known {
         for (key, path, sha256) in prices {
             match key {
                 BronzeKey::Prices { chain, date } => {
-                    self.books.insert((chain, date.days_since_epoch()), (path, sha256));
+                    self.books.entry(chain).or_default().insert(date.days_since_epoch(), (path, sha256));
                 }
                 BronzeKey::Fill { date, .. } => {
                     self.fills.entry(date.days_since_epoch()).or_default().push((path, sha256));
@@ -136,6 +137,16 @@ impl Known {
                 _ => {}
             }
         }
+    }
+
+    /// What became of a dataset of a CSU-day; `None` where silver says nothing.
+    pub(crate) fn covered(&self, dataset: Dataset, key: &CsuDay) -> Option<&Covered> {
+        self.coverage.get(&dataset)?.get(key)
+    }
+
+    /// A chain's day; `None` where silver has no such day.
+    pub(crate) fn day(&self, chain: &str, date: i32) -> Option<&ChainDay> {
+        self.days.get(chain)?.get(&date)
     }
 
     /// Takes in another month, which shares no CSU-day with those before it.
@@ -146,8 +157,12 @@ impl Known {
         }
         self.flows.extend(month.flows);
         self.rejects.extend(month.rejects);
-        self.coverage.extend(month.coverage);
-        self.days.extend(month.days);
+        for (dataset, coverage) in month.coverage {
+            self.coverage.entry(dataset).or_default().extend(coverage);
+        }
+        for (chain, days) in month.days {
+            self.days.entry(chain).or_default().extend(days);
+        }
         self.inputs.extend(month.inputs);
     }
 }
@@ -173,7 +188,7 @@ fn on_a_thread<T: Send + 'static>(
 impl Setting {
     fn month(&self, month: &Month) -> Result<Known, FrameError> {
         let csus = || self.csus.clone().lazy();
-        let (mut of_reserves, mut assets) = (BTreeMap::new(), BTreeMap::<_, BTreeMap<_, _>>::new());
+        let (mut of_reserves, mut assets) = (ByCsuDay::default(), BTreeMap::<_, ByCsuDay<_>>::new());
         for piece in whole_csus(&month.reserve_day, PIECE)? {
             let rows = reserves(piece.lazy(), csus(), self.excluded.clone())?;
             self.once(&rows, &RESERVE_KEY, ReserveDay::TABLE.name)?;
@@ -223,8 +238,8 @@ impl Setting {
         u32::try_from(at).ok()
     }
 
-    fn rejects(&self, month: &Month) -> PolarsResult<BTreeMap<CsuDay, i64>> {
-        let mut rejects = BTreeMap::new();
+    fn rejects(&self, month: &Month) -> PolarsResult<ByCsuDay<i64>> {
+        let mut rejects = ByCsuDay::default();
         let rows = month.reject.column("csu")?.str()?.iter().zip(month.reject.column("date")?.i32()?.iter());
         for (csu, date) in rows {
             if let Some(key) = self.csu_at(csu).zip(date) {
@@ -234,14 +249,14 @@ impl Setting {
         Ok(rejects)
     }
 
-    fn coverage(&self, month: &Month) -> Result<BTreeMap<(CsuDay, Dataset), Covered>, FrameError> {
+    fn coverage(&self, month: &Month) -> Result<BTreeMap<Dataset, ByCsuDay<Covered>>, FrameError> {
         let rows = &month.coverage;
         let text = |name: &str| Ok::<_, PolarsError>(rows.column(name)?.str()?.iter());
         let long = |name: &str| Ok::<_, PolarsError>(rows.column(name)?.i64()?.iter());
         let keys = text("csu")?.zip(rows.column("date")?.i32()?.iter()).zip(text("dataset")?);
         let blocks = long("blocks_expected")?.zip(long("blocks_scanned")?);
         let words = text("status")?.zip(text("audit_level")?).zip(text("sha256")?);
-        let mut coverage = BTreeMap::new();
+        let mut coverage = BTreeMap::<_, ByCsuDay<_>>::new();
         for (((csu, date), dataset), ((expected, scanned), ((status, level), sha256))) in
             keys.zip(blocks.zip(words))
         {
@@ -256,7 +271,7 @@ impl Setting {
                 audit_level: level.map(|level| word(Some(level), of)).transpose()?,
                 sha256: sha256.map(str::to_owned),
             };
-            if coverage.insert(((csu_at, date), dataset), covered).is_some() {
+            if coverage.entry(dataset).or_default().insert((csu_at, date), covered).is_some() {
                 let why = format!("{} has two rows of {dataset}", of());
                 return Err(FrameError::Contradiction { why });
             }
@@ -308,10 +323,10 @@ fn logs_once(liquidation: &DataFrame) -> Result<(), FrameError> {
     })
 }
 
-fn days(month: &Month) -> Result<BTreeMap<(String, i32), ChainDay>, FrameError> {
+fn days(month: &Month) -> Result<BTreeMap<String, BTreeMap<i32, ChainDay>>, FrameError> {
     const MICROSECONDS: i64 = 1_000_000;
     let cells = Cells(&month.day_block);
-    let mut days = BTreeMap::new();
+    let mut days = BTreeMap::<_, BTreeMap<_, _>>::new();
     for row in cells.rows() {
         let instant = |name: &str| -> PolarsResult<Option<i64>> {
             Ok(cells.long(name, row)?.map(|instant| instant.div_euclid(MICROSECONDS)))
@@ -331,7 +346,7 @@ fn days(month: &Month) -> Result<BTreeMap<(String, i32), ChainDay>, FrameError> 
             DayBlock::TABLE.name,
             Day::from_days_since_epoch(date)
         );
-        if days.insert((chain, date), day).is_some() {
+        if days.entry(chain).or_default().insert(date, day).is_some() {
             return Err(FrameError::Contradiction { why });
         }
     }

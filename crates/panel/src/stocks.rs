@@ -1,9 +1,9 @@
 //! Stocks: what the reserves of each CSU-day add up to, before any null rule is applied.
 
-use crate::sums::{CSU_DAY, CsuDay, Runs, Shares, csu_days, flags, floats, in_order, only_if, texts};
+use crate::sums::{ByCsuDay, CSU_DAY, Runs, Shares, csu_days, flags, floats, in_order, only_if, texts};
 use lake::status::{PriceSource, Role};
 use polars::prelude::*;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// Sums and counts over the reserves of one CSU-day. USD amounts leave out reserves of excluded tokens, and count a
 /// reserve without a price as nothing: whether a sum is a total is for [`crate::frame`] to say.
@@ -84,7 +84,7 @@ impl Stocks {
 pub(crate) const RESERVE_KEY: [&str; 5] = ["csu_at", "date", "market_id", "token", "role"];
 
 /// Adds up a frame of [`reserves`] by CSU and day.
-pub(crate) fn stocks(rows: &DataFrame) -> PolarsResult<BTreeMap<CsuDay, Box<Stocks>>> {
+pub(crate) fn stocks(rows: &DataFrame) -> PolarsResult<ByCsuDay<Box<Stocks>>> {
     let days = Runs::of(rows, &CSU_DAY)?;
     let markets = days.by(rows, &RESERVE_KEY[2..3])?;
     // A token that plays two roles in a market is one reserve.
@@ -137,7 +137,7 @@ pub(crate) fn stocks(rows: &DataFrame) -> PolarsResult<BTreeMap<CsuDay, Box<Stoc
     let (supplied_sums, borrowed_sums) = (days.sums(&supplied), days.sums(&borrowed));
     let csu_days = csu_days(rows)?;
 
-    let mut stocks = BTreeMap::new();
+    let mut stocks = ByCsuDay::default();
     for (at, run) in days.ranges().enumerate() {
         let Some(csu_day) = csu_days.get(run.start) else { continue };
         let shares = |amounts: &[f64]| token_shares(&tokens, amounts, run.clone());

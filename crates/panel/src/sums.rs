@@ -10,6 +10,9 @@ use std::ops::Range;
 /// A CSU, by its place among the run's CSUs, and a day number (days since 1970-01-01).
 pub(crate) type CsuDay = (u32, i32);
 
+/// What is known of CSU-days. It is looked up, never walked through: its order is another in every process.
+pub(crate) type ByCsuDay<T> = PlHashMap<CsuDay, T>;
+
 /// Name of the keys of [`CsuDay`], in frames.
 pub(crate) const CSU_DAY: [&str; 2] = ["csu_at", "date"];
 

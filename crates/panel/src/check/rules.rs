@@ -18,7 +18,7 @@ pub(super) fn statuses(subject: &Subject<'_>) -> Result<Vec<Failure>, CheckError
         let Some(csu) = subject.run.registry.csu(&gold.csus[row]) else { continue };
         let Ok(window) = subject.run.zone.window(gold.days[row]) else { continue };
         let key = (at as u32, gold.days[row].days_since_epoch());
-        let covered = |dataset| subject.frame.known.coverage.get(&(key, dataset));
+        let covered = |dataset| subject.frame.known.covered(dataset, &key);
         let of = |dataset| covered(dataset).map_or_else(|| unplanned(csu, window), |covered| covered.status);
         let (snap, liq) = (of(Dataset::Tvl), of(Dataset::Liquidations));
         let level = covered(Dataset::Liquidations).and_then(|covered| covered.audit_level);
