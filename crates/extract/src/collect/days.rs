@@ -63,7 +63,12 @@ impl<'a> Collector<'a> {
             for &(unit, dataset) in &day.tasks {
                 match self.standing(open.chain, unit.csu, day.window, dataset).await {
                     Standing::Open => open_tasks.push((unit, dataset)),
-                    Standing::Settled(outcome) => done.push(outcome),
+                    Standing::Settled(outcome) => {
+                        // Another process has done it since the run began, and remembers what it found.
+                        let remembered = self.remembered_layouts(unit.csu).await;
+                        layouts.entry(&unit.csu.id).or_default().extend(remembered);
+                        done.push(outcome);
+                    }
                 }
             }
             day.wants_prices = day.wants_prices && self.lacks_price_book(open.chain, day.window).await;
