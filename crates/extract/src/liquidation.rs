@@ -13,9 +13,10 @@ use crate::witness::{Shown, shown};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use lake::bronze::{Audit, AuditedScan, LiquidationLogs, LogFilter, RawLog, ReadsAtBlock, Record};
-use lake::path::BronzeKey;
+use lake::path::{BronzeKey, Path};
 use lake::span::BlockSpan;
 use lake::status::{AuditLevel, Dataset, Reason};
+use lake::store::StoreError;
 use protocols::{Call, Layout, Witness};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
@@ -124,14 +125,13 @@ impl<'a> Collector<'a> {
         work: &DayWork<'_>,
         wanted: &[Unit<'a>],
     ) -> Vec<Unit<'a>> {
+        if !work.was_cut_off || wanted.is_empty() {
+            return wanted.to_vec();
+        }
         let is_wanted = |id: &String| wanted.iter().any(|unit| unit.csu.id == *id);
-        let key = BronzeKey::Audit { chain: work.day.chain.clone(), date: work.day.date };
-        let audit = match self.lake.get(&key.path()).await {
-            Ok(Some(bytes)) if work.was_cut_off => Audit::from_bytes(&bytes).ok(),
-            // Without it, what is missing is scanned for and no more.
-            _ => None,
-        };
-        let scans = audit.filter(|audit| audit.day == *work.day).map(|audit| audit.scans).unwrap_or_default();
+        // Without it, what is missing is scanned for and no more.
+        let audit = self.stored_audit(work).await.unwrap_or_default();
+        let scans = audit.map(|audit| audit.scans).unwrap_or_default();
         let cut_off = scans.iter().filter(|scan| scan.csus.iter().any(is_wanted));
         let of_scans: BTreeSet<&String> = cut_off.flat_map(|scan| &scan.csus).collect();
         if of_scans.is_empty() {
@@ -332,13 +332,16 @@ impl<'a> Collector<'a> {
             logs_in_receipts,
             witnessed: checked.witnessed,
         };
-        let key = BronzeKey::Audit { chain: work.day.chain.clone(), date: work.day.date };
-        // An audit that cannot be read is as good as none.
-        let known = self.lake.get(&key.path()).await?.and_then(|bytes| Audit::from_bytes(&bytes).ok());
-        let known = known.filter(|audit| audit.day == *work.day);
+        let known = self.stored_audit(work).await?;
         let audit = known.unwrap_or_else(|| Audit { day: work.day.clone(), scans: Vec::new() }).with(entry);
         let bytes = audit.to_bytes().map_err(|error| Failure::new(Reason::BadAnswer, error))?;
-        Ok(self.lake.replace(&key.path(), bytes).await?)
+        Ok(self.lake.replace(&audit_path(work), bytes).await?)
+    }
+
+    /// The audit of the day's earlier scans. One that cannot be read, or that is of other blocks, is as good as none.
+    async fn stored_audit(&self, work: &DayWork<'_>) -> Result<Option<Audit>, StoreError> {
+        let audit = self.lake.get(&audit_path(work)).await?.and_then(|bytes| Audit::from_bytes(&bytes).ok());
+        Ok(audit.filter(|audit| audit.day == *work.day))
     }
 
     /// Oracle reads at every block that holds a log, by CSU. One batch a block, for all CSUs with a log in it.
@@ -415,6 +418,10 @@ impl<'a> Collector<'a> {
         }
         Ok(by_csu)
     }
+}
+
+fn audit_path(work: &DayWork<'_>) -> Path {
+    BronzeKey::Audit { chain: work.day.chain.clone(), date: work.day.date }.path()
 }
 
 fn unlisted(work: &DayWork<'_>, unit: Unit<'_>, failure: &Failure) -> Outcome {
