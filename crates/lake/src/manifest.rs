@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Manifest of a layer (`silver/manifest.json`, `gold/manifest.json`).
+/// Manifest of a layer (`silver/manifest.json`, `gold/manifest.json`). Its inputs are an entry for each object of bronze: who has
+/// something to do meanwhile reads them as `Manifest<Box<serde_json::value::RawValue>>`, and takes them apart later.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Manifest {
+pub struct Manifest<Inputs = BTreeMap<String, String>> {
     /// Layer and version, such as `silver/1`.
     pub schema: String,
     /// Version of the program that made it.
@@ -14,7 +15,7 @@ pub struct Manifest {
     /// Digest of the registry it was made with.
     pub registry_sha256: String,
     /// Path and sha256 of everything read.
-    pub inputs: BTreeMap<String, String>,
+    pub inputs: Inputs,
     /// Path and sha256 of everything written.
     pub outputs: BTreeMap<String, String>,
     /// What each month of a layer in months was built from: a digest for each kind of thing that, if it differs, makes

@@ -368,6 +368,7 @@ mod tests {
             BronzeKey::Audit { chain: chain(), date },
             BronzeKey::Fill { source: "defillama".into(), date },
         ] {
+            assert_eq!(key.to_string(), key.path().to_string());
             assert_eq!(BronzeKey::parse(key.path()), Some(key));
         }
         assert_eq!(

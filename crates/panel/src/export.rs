@@ -13,7 +13,7 @@ use lake::digest::sha256_hex;
 use lake::schema::gold::PanelDaily;
 use lake::schema::{BadCell, Row};
 
-/// Name of the column that [`row_hash`] fills.
+/// Name of the column that [`row_hash`] fills. It is the last of a table that has one.
 pub(crate) const ROW_HASH: &str = "row_hash";
 
 /// The rows as CSV after RFC 4180: a header, fields quoted where they must be, lines ended by CR LF.

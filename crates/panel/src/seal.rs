@@ -7,7 +7,7 @@
 //! The digest, in the column `row_hash`, is SHA-256 over the row's other columns in order of the table: a line
 //! `name=value` for each, or `name` alone for a null, each ended by a line feed.
 
-use crate::export::{instant_text, write_float};
+use crate::export::{ROW_HASH, instant_text, write_float};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
@@ -18,9 +18,6 @@ use lake::schema::{Kind, Row, Table};
 use lake::table_file::{TableError, TableWriter};
 use object_store::PutPayload;
 use std::sync::Arc;
-
-/// Name of the column that holds the digest. It is the last of a table that has one.
-const ROW_HASH: &str = "row_hash";
 
 /// Why rows could not be sealed or written.
 #[derive(Debug, thiserror::Error)]

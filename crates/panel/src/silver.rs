@@ -7,6 +7,7 @@
 use bytes::Bytes;
 use lake::day::Day;
 use lake::digest::sha256_hex;
+use lake::manifest::Manifest;
 use lake::path::{BronzeKey, silver_manifest, silver_month, silver_whole};
 use lake::run::Run;
 use lake::schema::silver::{Coverage, CsuRow, DayBlock, Liquidation, Reject, ReserveDay, TokenRow};
@@ -344,25 +345,15 @@ impl MonthFiles {
     }
 }
 
-/// What is needed of silver's manifest. Its inputs are an entry for each object of bronze: they are kept as text, so that
-/// months can be read meanwhile.
-#[derive(Deserialize)]
-struct Manifest {
-    schema: String,
-    registry_sha256: String,
-    inputs: Box<RawValue>,
-    outputs: BTreeMap<String, String>,
-}
-
 /// A text that is not copied out of its JSON where it stands there as it is.
 #[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Silver's manifest, if there is one.
-async fn manifest(lake: &Lake) -> Result<Option<Manifest>, SilverError> {
+async fn manifest(lake: &Lake) -> Result<Option<Manifest<Box<RawValue>>>, SilverError> {
     let path = silver_manifest();
     let Some(bytes) = lake.get(&path).await? else { return Ok(None) };
-    let manifest: Manifest =
+    let manifest: Manifest<Box<RawValue>> =
         serde_json::from_slice(&bytes).map_err(|error| damaged_manifest(lake.location(), &error))?;
     if manifest.schema != LAYER {
         let why = format!("it is of `{}`, this program reads `{LAYER}`", manifest.schema);
